@@ -1,0 +1,1 @@
+"""Ratchet: the wire contract and the thin client. Knows nothing of torch, vLLM or the server."""

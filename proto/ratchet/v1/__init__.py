@@ -1,0 +1,1 @@
+"""Generated messages and stubs of ratchet.v1; see the .proto files beside them."""
