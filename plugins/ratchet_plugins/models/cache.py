@@ -5,6 +5,7 @@ It must not know which models there are nor how they are made: the caller hands 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -154,10 +155,9 @@ def verify(folder: Path, *, full: bool = False) -> dict[str, Any]:
         moved = moved or stat.st_mtime_ns != entry["mtime_ns"]
         entry["mtime_ns"] = stat.st_mtime_ns
     if moved:
-        try:
+        # A read-only cache is hashed at every start instead; that is slower, not wrong.
+        with contextlib.suppress(OSError):
             write_json(folder / MANIFEST, manifest)
-        except OSError:
-            pass  # A read-only cache is hashed at every start instead; that is slower, not wrong.
     return manifest
 
 
@@ -205,9 +205,7 @@ def _build(target: Path, recipe: str, build: Callable[[Path], Mapping[str, Any]]
                 stat = path.stat()
                 relative = path.relative_to(scratch).as_posix()
                 files[relative] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256_of(path)}
-        write_json(
-            scratch / MANIFEST, {"format": _FORMAT, "recipe": recipe, "source": dict(facts), "files": files}
-        )
+        write_json(scratch / MANIFEST, {"format": _FORMAT, "recipe": recipe, "source": dict(facts), "files": files})
         if target.exists():
             # A folder cannot be replaced by rename while it has content, so the old one steps aside first.
             aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old-"))

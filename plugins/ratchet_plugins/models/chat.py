@@ -28,9 +28,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
 
-def prepare_chat_model(
-    name: str = DEFAULT_CHAT_MODEL, force: bool = False, progress: Progress | None = None
-) -> Path:
+def prepare_chat_model(name: str = DEFAULT_CHAT_MODEL, force: bool = False, progress: Progress | None = None) -> Path:
     """Return a folder with the chat model in safetensors form, preparing it once when needed.
 
     Args:

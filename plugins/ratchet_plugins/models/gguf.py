@@ -139,7 +139,9 @@ def _write_tokenizer(fields: dict[str, Any], target: Path) -> None:
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    control = [token for token, kind in zip(tokens, fields["tokenizer.ggml.token_type"]) if kind == _CONTROL_TOKEN]
+    control = [
+        token for token, kind in zip(tokens, fields["tokenizer.ggml.token_type"], strict=True) if kind == _CONTROL_TOKEN
+    ]
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
     tokenizer.save(str(target / "tokenizer.json"))
 

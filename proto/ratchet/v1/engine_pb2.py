@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from ratchet.v1 import adapter_pb2 as ratchet_dot_v1_dot_adapter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17ratchet/v1/engine.proto\x12\nratchet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18ratchet/v1/adapter.proto\"*\n\x0bLoadRequest\x12\x1b\n\x07\x61\x64\x61pter\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"4\n\x0cLoadResponse\x12$\n\x07\x61\x64\x61pter\x18\x01 \x01(\x0b\x32\x13.ratchet.v1.Adapter\",\n\rUnloadRequest\x12\x1b\n\x07\x61\x64\x61pter\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"\x10\n\x0eUnloadResponse\"J\n\tScoreItem\x12\x1a\n\x07\x63ontext\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x02\x12!\n\x0c\x63ontinuation\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x02\"\\\n\x0cScoreRequest\x12\x19\n\x07\x61\x64\x61pter\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x31\n\x05items\x18\x02 \x03(\x0b\x32\x15.ratchet.v1.ScoreItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x04\"/\n\x0bScoreResult\x12\x10\n\x08log_prob\x18\x01 \x01(\x01\x12\x0e\n\x06tokens\x18\x02 \x01(\r\"Q\n\rScoreResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.ratchet.v1.ScoreResult\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x02 \x01(\t\"\x12\n\x10GetStatusRequest\"\xad\x01\n\x11GetStatusResponse\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x18\n\x10\x62\x61se_fingerprint\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x0e\n\x06loaded\x18\x04 \x03(\t\x12\x0f\n\x07running\x18\x05 \x01(\r\x12\x0f\n\x07waiting\x18\x06 \x01(\r\x12\x12\n\nmodel_path\x18\x07 \x01(\t\x12\x15\n\rrail_profiles\x18\x08 \x03(\t2\x93\x02\n\rEngineService\x12\x39\n\x04Load\x12\x17.ratchet.v1.LoadRequest\x1a\x18.ratchet.v1.LoadResponse\x12?\n\x06Unload\x12\x19.ratchet.v1.UnloadRequest\x1a\x1a.ratchet.v1.UnloadResponse\x12<\n\x05Score\x12\x18.ratchet.v1.ScoreRequest\x1a\x19.ratchet.v1.ScoreResponse\x12H\n\tGetStatus\x12\x1c.ratchet.v1.GetStatusRequest\x1a\x1d.ratchet.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17ratchet/v1/engine.proto\x12\nratchet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18ratchet/v1/adapter.proto\"*\n\x0bLoadRequest\x12\x1b\n\x07\x61\x64\x61pter\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"4\n\x0cLoadResponse\x12$\n\x07\x61\x64\x61pter\x18\x01 \x01(\x0b\x32\x13.ratchet.v1.Adapter\",\n\rUnloadRequest\x12\x1b\n\x07\x61\x64\x61pter\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"\x10\n\x0eUnloadResponse\"J\n\tScoreItem\x12\x1a\n\x07\x63ontext\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x02\x12!\n\x0c\x63ontinuation\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x02\"\\\n\x0cScoreRequest\x12\x19\n\x07\x61\x64\x61pter\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x31\n\x05items\x18\x02 \x03(\x0b\x32\x15.ratchet.v1.ScoreItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x04\"B\n\x0bScoreResult\x12\x10\n\x08log_prob\x18\x01 \x01(\x01\x12\x0e\n\x06tokens\x18\x02 \x01(\r\x12\x11\n\tworst_gap\x18\x03 \x01(\x01\"Q\n\rScoreResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.ratchet.v1.ScoreResult\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x02 \x01(\t\"\x12\n\x10GetStatusRequest\"\xad\x01\n\x11GetStatusResponse\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x18\n\x10\x62\x61se_fingerprint\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x0e\n\x06loaded\x18\x04 \x03(\t\x12\x0f\n\x07running\x18\x05 \x01(\r\x12\x0f\n\x07waiting\x18\x06 \x01(\r\x12\x12\n\nmodel_path\x18\x07 \x01(\t\x12\x15\n\rrail_profiles\x18\x08 \x03(\t2\x93\x02\n\rEngineService\x12\x39\n\x04Load\x12\x17.ratchet.v1.LoadRequest\x1a\x18.ratchet.v1.LoadResponse\x12?\n\x06Unload\x12\x19.ratchet.v1.UnloadRequest\x1a\x1a.ratchet.v1.UnloadResponse\x12<\n\x05Score\x12\x18.ratchet.v1.ScoreRequest\x1a\x19.ratchet.v1.ScoreResponse\x12H\n\tGetStatus\x12\x1c.ratchet.v1.GetStatusRequest\x1a\x1d.ratchet.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,13 +58,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCOREREQUEST']._serialized_start=332
   _globals['_SCOREREQUEST']._serialized_end=424
   _globals['_SCORERESULT']._serialized_start=426
-  _globals['_SCORERESULT']._serialized_end=473
-  _globals['_SCORERESPONSE']._serialized_start=475
-  _globals['_SCORERESPONSE']._serialized_end=556
-  _globals['_GETSTATUSREQUEST']._serialized_start=558
-  _globals['_GETSTATUSREQUEST']._serialized_end=576
-  _globals['_GETSTATUSRESPONSE']._serialized_start=579
-  _globals['_GETSTATUSRESPONSE']._serialized_end=752
-  _globals['_ENGINESERVICE']._serialized_start=755
-  _globals['_ENGINESERVICE']._serialized_end=1030
+  _globals['_SCORERESULT']._serialized_end=492
+  _globals['_SCORERESPONSE']._serialized_start=494
+  _globals['_SCORERESPONSE']._serialized_end=575
+  _globals['_GETSTATUSREQUEST']._serialized_start=577
+  _globals['_GETSTATUSREQUEST']._serialized_end=595
+  _globals['_GETSTATUSRESPONSE']._serialized_start=598
+  _globals['_GETSTATUSRESPONSE']._serialized_end=771
+  _globals['_ENGINESERVICE']._serialized_start=774
+  _globals['_ENGINESERVICE']._serialized_end=1049
 # @@protoc_insertion_point(module_scope)

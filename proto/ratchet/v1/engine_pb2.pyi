@@ -145,18 +145,24 @@ class ScoreResult(_message.Message):
 
     LOG_PROB_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
+    WORST_GAP_FIELD_NUMBER: _builtins.int
     log_prob: _builtins.float
     """Sum over the continuation's tokens, in nats."""
     tokens: _builtins.int
+    worst_gap: _builtins.float
+    """Largest distance, over the continuation's tokens, between the likeliest token and the given one, in nats.
+    About 0 for a text this adapter wrote greedily.
+    """
     def __init__(
         self,
         *,
         log_prob: _builtins.float = ...,
         tokens: _builtins.int = ...,
+        worst_gap: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_prob", b"log_prob", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_prob", b"log_prob", "tokens", b"tokens", "worst_gap", b"worst_gap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,149 @@
+"""A dataset version: rows and the manifest that says where each came from; written as a folder.
+
+It must not know how rows are chosen or trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ratchet_adapters.datasets.errors import DatasetInvalid
+
+__all__ = ["MANIFEST", "ROWS", "Dataset", "Row", "RowKind", "Split", "read_dataset", "rows_digest"]
+
+ROWS = "rows.jsonl"
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+class RowKind(StrEnum):
+    """What a row teaches."""
+
+    REFUSAL = "refusal"
+    CONTRAST = "contrast"
+    REPLAY = "replay"
+
+
+class Split(StrEnum):
+    """Whether a row is trained on or held out to watch the loss."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One prompt and what the model is to answer.
+
+    Attributes:
+        id: Unique in the dataset.
+        kind: What it teaches.
+        split: train or validation; near duplicates share one.
+        category: Category of harm for refusals and twins, subject for replay.
+        prompt: One user message.
+        target: From the template bank for refusals, from the base model for all others; never from a flag.
+        origin: "flag" or "seed".
+        flag_ids: The flags it comes from; empty for seed prompts.
+        cluster: Rows of one cluster are near duplicates.
+    """
+
+    id: str
+    kind: RowKind
+    split: Split
+    category: str
+    prompt: str
+    target: str
+    origin: str
+    flag_ids: tuple[str, ...]
+    cluster: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows in a fixed order and their manifest (JSON values)."""
+
+    rows: tuple[Row, ...]
+    manifest: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """ "sha256:<64 hex>" of the canonical manifest, which names the rows by digest."""
+        canonical = json.dumps(self.manifest, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+
+    @property
+    def flag_ids(self) -> tuple[str, ...]:
+        """Every flag that taught a row, sorted."""
+        return tuple(sorted({flag for row in self.rows for flag in row.flag_ids}))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows by kind."""
+        return {kind.value: sum(row.kind == kind for row in self.rows) for kind in RowKind}
+
+    def write(self, folder: Path) -> Path:
+        """Write `rows.jsonl`, then `manifest.json`: a folder without a manifest was never finished.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / ROWS, _jsonl(self.rows))
+        _replace(folder / MANIFEST, json.dumps(self.manifest, indent=2, sort_keys=True).encode() + b"\n")
+        return folder
+
+
+def rows_digest(rows: Sequence[Row]) -> str:
+    """Return "sha256:<64 hex>" of the rows as they are written."""
+    return f"sha256:{hashlib.sha256(_jsonl(rows)).hexdigest()}"
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Return the dataset in a folder, checked against its manifest.
+
+    Raises:
+        DatasetInvalid: A file is missing or damaged, or the rows are not the ones the manifest names.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        lines = (folder / ROWS).read_text(encoding="utf-8").splitlines()
+        rows = tuple(_row(json.loads(line)) for line in lines)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetInvalid(folder, f"{type(error).__name__}: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise DatasetInvalid(folder, f"its manifest is not of format {FORMAT}")
+    if manifest.get("rows_digest") != rows_digest(rows):
+        raise DatasetInvalid(folder, "its rows do not have the digest its manifest names")
+    return Dataset(rows, manifest)
+
+
+def _row(value: dict[str, Any]) -> Row:
+    return Row(
+        **{
+            **value,
+            "kind": RowKind(value["kind"]),
+            "split": Split(value["split"]),
+            "flag_ids": tuple(value["flag_ids"]),
+        }
+    )
+
+
+def _jsonl(rows: Sequence[Row]) -> bytes:
+    # ASCII only: a U+2028 inside a prompt must not look like the end of a line.
+    return "".join(json.dumps(asdict(row), sort_keys=True, ensure_ascii=True) + "\n" for row in rows).encode()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)

@@ -1,0 +1,64 @@
+"""A gate report as one HTML file that needs nothing else: table, forest plot, and every answer that changed.
+
+It must not decide anything. Answers are a model's words and are escaped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ratchet_adapters.evals.gates.plot import COLOURS, forest_plot
+from ratchet_adapters.evals.gates.report import GateReport
+
+__all__ = ["render_page", "write_report"]
+
+REPORT_JSON = "gate-report.json"
+REPORT_HTML = "gate-report.html"
+
+
+def render_page(report: GateReport) -> str:
+    """Return the report as HTML. No script, no address to load anything from."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ratchet_adapters.evals.gates", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["figure"] = _figure
+    environment.filters["signed"] = _signed
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        plot=forest_plot(report.axes),
+        colours={outcome.value: colour for outcome, colour in COLOURS.items()},
+        better=[flip for flip in report.flips if flip.better],
+        worse=[flip for flip in report.flips if not flip.better],
+    )
+
+
+def write_report(report: GateReport, folder: Path) -> tuple[Path, Path]:
+    """Write the JSON and the HTML form into a folder, which is made when absent.
+
+    Returns:
+        Paths of the JSON and of the HTML file.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / REPORT_JSON).write_text(report.to_json(), encoding="utf-8")
+    (folder / REPORT_HTML).write_text(render_page(report), encoding="utf-8")
+    return folder / REPORT_JSON, folder / REPORT_HTML
+
+
+def _figure(value: float | None, axis: str) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if axis in ("nll", "toxicity_mean") else f"{value:.1%}"
+
+
+def _signed(value: float | None) -> str:
+    # Differences are shown in points (per cent for nll, whose difference is relative).
+    return "–" if value is None else f"{100 * value:+.2f}"

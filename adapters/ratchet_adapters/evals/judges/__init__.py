@@ -1,0 +1,1 @@
+"""Judges: what one answer is worth on one axis."""

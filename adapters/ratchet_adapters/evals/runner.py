@@ -1,0 +1,254 @@
+"""Runs suites through a model and judges what came back.
+
+It must not know thresholds or champions. Nothing is dropped silently: an item without a value carries its error and its
+suite a failure, and the gate makes FAIL of that. Only when nothing can be measured at all (`TargetUnavailable`) or
+nothing measured could be trusted (`AttributionError`) does an evaluation raise instead; with a cache it then goes on
+where it stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ratchet_adapters.evals.cache import EvalCache
+from ratchet_adapters.evals.errors import EvalError, JudgeFailed, TargetRefused
+from ratchet_adapters.evals.item import Axis, Item
+from ratchet_adapters.evals.judges.judge import Answer, Judge, Judgement, judged
+from ratchet_adapters.evals.result import EvalResult, ItemResult, SuiteResult
+from ratchet_adapters.evals.settings import EvalSettings
+from ratchet_adapters.evals.suites.suite import Suite
+from ratchet_adapters.evals.target import EvalTarget, Sampling, digest_of
+
+__all__ = ["Progress", "evaluate"]
+
+Progress = Callable[[int, int, str], None]
+"""Called with (items done, items in all, axis) from the event loop; must not block."""
+
+_SCORED = (Axis.NLL, Axis.CLOZE)
+_KEEP_EVERY = 32
+
+
+@dataclass
+class _Observed:
+    """Answers (text) or log-probabilities (list of [nats, tokens]) by item id; errors likewise."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+async def evaluate(
+    target: EvalTarget,
+    adapter: str,
+    suites: Sequence[Suite],
+    judges: Mapping[Axis, Judge],
+    *,
+    on_progress: Progress | None = None,
+    settings: EvalSettings | None = None,
+    cache: EvalCache | None = None,
+) -> EvalResult:
+    """Ask every item of every suite and judge every answer.
+
+    A prompt that several suites share is asked once.
+
+    Args:
+        target: The model.
+        adapter: Digest of the adapter under evaluation; "" or "base" for the model alone.
+        suites: Each suite's `eval` split is used.
+        judges: Judge by axis; harmful_refusal, over_refusal and toxicity need one.
+        on_progress: See `Progress`.
+        settings: Length of answers and sizes of batches.
+        cache: Where observations are kept and taken from.
+
+    Raises:
+        SuiteUnreadable: A suite's data cannot be read.
+        TargetUnavailable: The model cannot be reached.
+        AttributionError: Another adapter answered.
+    """
+    run = _Run(target, digest_of(adapter), settings or EvalSettings(), cache, on_progress or _silent)
+    loaded = [(suite, suite.items()) for suite in suites]
+    run.total = sum(len(items) for _, items in loaded)
+    results = [await run.suite(suite, items, judges.get(suite.axis)) for suite, items in loaded]
+    return EvalResult(digest_of(adapter), tuple(results), datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+class _Run:
+    def __init__(
+        self, target: EvalTarget, adapter: str, settings: EvalSettings, cache: EvalCache | None, progress: Progress
+    ) -> None:
+        self._target = target
+        self._adapter = adapter
+        self._settings = settings
+        self._sampling = Sampling(settings.max_tokens)
+        self._cache = cache
+        self._progress = progress
+        self._asked: dict[str, str] = {}
+        self._done = 0
+        self.total = 0
+
+    async def suite(self, suite: Suite, items: tuple[Item, ...], judge: Judge | None) -> SuiteResult:
+        named = "" if judge is None or suite.axis in _SCORED else f"{judge.name}@{judge.version}"
+        observed = await self._observe(suite, items)
+        results, failure = await self._judge(suite.axis, items, observed, judge)
+        if not items:
+            failure = "the suite has no items"
+        elif not failure and observed.errors:
+            first = next(iter(observed.errors.values()))
+            failure = f"{len(observed.errors)} of {len(items)} items failed; the first: {first}"
+        return SuiteResult(suite.name, suite.version, suite.axis, named, self._sampling, tuple(results), failure)
+
+    async def _observe(self, suite: Suite, items: tuple[Item, ...]) -> _Observed:
+        kept = self._cache.read(self._adapter, suite.version, self._sampling) if self._cache else {}
+        observed = _Observed({item.id: kept[item.id] for item in items if item.id in kept})
+        if suite.axis not in _SCORED:
+            for item in items:
+                if item.id in observed.values:
+                    self._asked.setdefault(item.prompt, observed.values[item.id])
+                elif item.prompt in self._asked:
+                    observed.values[item.id] = self._asked[item.prompt]
+        self._advance(len(observed.values), suite.axis)
+        open_items = [item for item in items if item.id not in observed.values]
+        unsaved = 0
+
+        async def chunk(part: Sequence[Item]) -> None:
+            nonlocal unsaved
+            try:
+                values = await (self._scores(part) if suite.axis in _SCORED else self._answers(part))
+                observed.values.update(zip((item.id for item in part), values, strict=True))
+            except (TargetRefused, _BadItem) as error:
+                observed.errors.update({item.id: str(error) for item in part})
+            self._advance(len(part), suite.axis)
+            unsaved += len(part)
+            if unsaved >= _KEEP_EVERY:
+                unsaved = 0
+                self._keep(suite, observed)
+
+        try:
+            size = self._settings.chunk
+            await _together([chunk(open_items[at : at + size]) for at in range(0, len(open_items), size)])
+        finally:
+            self._keep(suite, observed)
+        return observed
+
+    def _keep(self, suite: Suite, observed: _Observed) -> None:
+        if self._cache and observed.values:
+            self._cache.write(self._adapter, suite.version, self._sampling, observed.values)
+
+    def _advance(self, count: int, axis: Axis) -> None:
+        if count:
+            self._done += count
+            self._progress(self._done, self.total, axis.value)
+
+    async def _answers(self, part: Sequence[Item]) -> list[str]:
+        prompts = [item.prompt for item in part]
+        answers = await self._target.generate(prompts, adapter=self._adapter, max_tokens=self._sampling.max_tokens)
+        if len(answers) != len(prompts):
+            raise _BadItem(f"{len(answers)} answers came back for {len(prompts)} prompts")
+        self._asked.update(zip(prompts, answers, strict=True))
+        return answers
+
+    async def _scores(self, part: Sequence[Item]) -> list[list[list[float]]]:
+        """Return, per item, [nats, tokens] of each of its continuations."""
+        pairs = [_continuations(item) for item in part]
+        flat = [pair for item_pairs in pairs for pair in item_pairs]
+        found = await self._target.score(flat, adapter=self._adapter)
+        if len(found) != len(flat):
+            raise _BadItem(f"{len(found)} scores came back for {len(flat)} texts")
+        if any(not math.isfinite(entry.log_prob) or entry.tokens < 1 for entry in found):
+            raise _BadItem("a log-probability is not finite or counts no token")
+        entries = iter(found)
+        return [[[entry.log_prob, entry.tokens] for _, entry in zip(own, entries, strict=False)] for own in pairs]
+
+    async def _judge(
+        self, axis: Axis, items: Sequence[Item], observed: _Observed, judge: Judge | None
+    ) -> tuple[list[ItemResult], str]:
+        answered = [item for item in items if item.id in observed.values]
+        found: dict[str, ItemResult] = {}
+        failure = ""
+        if axis in _SCORED:
+            found = {item.id: _scored(axis, item, observed.values[item.id]) for item in answered}
+        elif judge is None:
+            failure = f"there is no judge for the axis {axis.value}"
+        else:
+            try:
+                answers = [Answer(item.prompt, observed.values[item.id]) for item in answered]
+                judgements = await asyncio.to_thread(_in_batches, judge, answers, self._settings.judge_batch)
+            except JudgeFailed as error:
+                failure = str(error)
+            else:
+                pairs = zip(answered, judgements, strict=True)
+                found = {item.id: _spoken(item, observed.values[item.id], judgement) for item, judgement in pairs}
+        reason = failure or "it was not measured"
+        return [
+            found.get(item.id) or _missing(item, observed.values.get(item.id), observed.errors.get(item.id, reason))
+            for item in items
+        ], failure
+
+
+class _BadItem(EvalError):
+    """A target broke its port's promise for some items."""
+
+
+async def _together(tasks: Sequence[Coroutine[Any, Any, None]]) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            for task in tasks:
+                group.create_task(task)
+    except BaseExceptionGroup as errors:
+        # Callers catch the error itself; the others are the same failure seen by other chunks.
+        raise errors.exceptions[0] from errors
+
+
+def _in_batches(judge: Judge, answers: Sequence[Answer], size: int) -> list[Judgement]:
+    return [one for start in range(0, len(answers), size) for one in judged(judge, answers[start : start + size])]
+
+
+def _continuations(item: Item) -> list[tuple[str, str]]:
+    if "choices" in item.extra:
+        return [(item.prompt, f" {choice}") for choice in item.extra["choices"]]
+    return [("", item.prompt)]
+
+
+def _scored(axis: Axis, item: Item, entries: list[list[float]]) -> ItemResult:
+    if axis is Axis.NLL:
+        (log_prob, tokens), *_ = entries
+        scores = {"nats_per_token": -log_prob / tokens}
+        return ItemResult(
+            item.id, item.category, item.cluster, item.prompt, "", "measured", -log_prob, float(tokens), scores
+        )
+    per_token = item.extra.get("normalise") == "tokens"
+    values = [log_prob / tokens if per_token else log_prob for log_prob, tokens in entries]
+    right = int(item.extra["answer"])
+    # A tie is not knowledge: the right choice must be strictly best.
+    margin = values[right] - max(value for index, value in enumerate(values) if index != right)
+    chosen = str(item.extra["choices"][max(range(len(values)), key=values.__getitem__)])
+    won = margin > 0
+    label = "right" if won else "wrong"
+    scores = {"margin": margin}
+    return ItemResult(item.id, item.category, item.cluster, item.prompt, chosen, label, float(won), scores=scores)
+
+
+def _spoken(item: Item, answer: str, judgement: Judgement) -> ItemResult:
+    return ItemResult(
+        item.id,
+        item.category,
+        item.cluster,
+        item.prompt,
+        answer,
+        judgement.label,
+        judgement.value,
+        scores=dict(judgement.scores),
+    )
+
+
+def _missing(item: Item, answer: Any, error: str) -> ItemResult:
+    said = answer if isinstance(answer, str) else ""
+    return ItemResult(item.id, item.category, item.cluster, item.prompt, said, "failed", None, error=error)
+
+
+def _silent(done: int, total: int, axis: str) -> None:
+    return None

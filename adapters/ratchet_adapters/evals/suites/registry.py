@@ -1,0 +1,74 @@
+"""Suites by name: seed, public, and those other packages add under the entry-point group `ratchet.suites`.
+
+It must not know how any of them reads its data. A suite that does not load is an error, never skipped.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ratchet_adapters.evals.errors import EvalError, SuiteUnknown
+from ratchet_adapters.evals.suites import seed
+from ratchet_adapters.evals.suites.public import public_suite
+from ratchet_adapters.evals.suites.public_sets import PUBLIC_SETS
+from ratchet_adapters.evals.suites.suite import Suite
+
+__all__ = ["GROUP", "load_suite", "suite_names"]
+
+GROUP = "ratchet.suites"
+_SEED: Mapping[str, Callable[[], Suite]] = MappingProxyType(
+    {
+        "seed-harmful": seed.harmful,
+        "seed-benign-twins": seed.benign_twins,
+        "seed-ordinary": seed.ordinary,
+        "seed-toxicity": seed.toxicity,
+        "seed-text": seed.text,
+        "seed-cloze": seed.cloze,
+    }
+)
+
+
+def suite_names() -> tuple[str, ...]:
+    """Return every name `load_suite` knows, sorted, without loading anything."""
+    added = (point.name for point in importlib.metadata.entry_points(group=GROUP))
+    return tuple(sorted({*_SEED, *PUBLIC_SETS, *added}))
+
+
+def load_suite(name: str, path: Path | str | None = None, **settings: Any) -> Suite:
+    """Return the suite of a name.
+
+    Args:
+        name: A seed suite, a public set, or an entry point of the group `ratchet.suites` whose value is a callable
+            returning a `Suite`.
+        path: Local file or folder of a public set; handed to an entry point as `path`.
+        settings: Further settings of a public set (`hub`, `limit`) or of the entry point.
+
+    Raises:
+        SuiteUnknown: The name is unknown or claimed twice, its package does not load, refuses the settings, or
+            makes something that is no suite.
+    """
+    points = list(importlib.metadata.entry_points(group=GROUP, name=name))
+    built_in = name in _SEED or name in PUBLIC_SETS
+    if len({point.value for point in points}) + built_in > 1:
+        raise SuiteUnknown(name, f"several packages claim it ({', '.join(p.value for p in points)}); uninstall one.")
+    if not points and not built_in:
+        raise SuiteUnknown(name, f"there is none of that name; there are {', '.join(suite_names())}.")
+    given: dict[str, Any] = dict(settings) if path is None else {"path": path, **settings}
+    try:
+        if name in _SEED:
+            return _SEED[name](**given)
+        if name in PUBLIC_SETS:
+            return public_suite(name, **given)
+        made = points[0].load()(**given)
+    except EvalError:
+        raise
+    # A third party's module may raise anything while it is imported or called.
+    except Exception as error:
+        raise SuiteUnknown(name, f"it does not load with settings {sorted(given)}: {error!r}.") from error
+    if not isinstance(made, Suite):
+        raise SuiteUnknown(name, f"what its entry point makes is no Suite ({type(made).__name__}).")
+    return made

@@ -1,0 +1,48 @@
+"""Typed errors of the flag store. Each says what was wrong and what to do about it."""
+
+from __future__ import annotations
+
+from ratchet_adapters.errors import AdaptersError
+
+__all__ = ["AlreadyReviewed", "ExchangeNotFound", "FlagError", "FlagFileUnreadable", "FlagNotFound"]
+
+
+class FlagError(AdaptersError):
+    """Base of the flag store's errors."""
+
+
+class FlagNotFound(FlagError):
+    """No flag has this id."""
+
+    def __init__(self, flag_id: str) -> None:
+        super().__init__(f"There is no flag {flag_id[:128]!r}. List the flags to see their ids.")
+        self.flag_id = flag_id
+
+
+class ExchangeNotFound(FlagError):
+    """No exchange of this tenant has this request id."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"There is no served exchange {request_id[:128]!r}. Check the id in the receipt, or send the messages."
+        )
+        self.request_id = request_id
+
+
+class AlreadyReviewed(FlagError):
+    """A flag is reviewed once."""
+
+    def __init__(self, flag_id: str, state: str, reviewer: str) -> None:
+        super().__init__(f"Flag {flag_id} was {state} by {reviewer!r} before. A review is final: submit a new flag.")
+        self.flag_id = flag_id
+        self.state = state
+        self.reviewer = reviewer
+
+
+class FlagFileUnreadable(FlagError):
+    """A file of flags cannot be read at all."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"The flag file {path} cannot be read: {why}. Give a JSONL file, one flag a line.")
+        self.path = path
+        self.why = why

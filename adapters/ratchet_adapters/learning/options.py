@@ -1,0 +1,83 @@
+"""What a single run may choose: numbers of its dataset and of its training, over the learner's own.
+
+Must not know how they are used. A server checks a request with `check_options` before it queues the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ratchet_adapters.datasets.settings import DatasetSettings
+from ratchet_adapters.learning.errors import RunOptionsInvalid, UnknownMethod
+from ratchet_adapters.training.settings import SftSettings
+
+__all__ = ["DEFAULT_METHOD", "METHODS", "RunOptions", "check_options", "run_options"]
+
+DEFAULT_METHOD = "sft-refusal"
+METHODS = (DEFAULT_METHOD,)
+_SECTIONS = ("dataset", "training")
+
+_Section = TypeVar("_Section", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The numbers of one run.
+
+    Attributes:
+        dataset: What the dataset is mixed of.
+        training: The recipe.
+    """
+
+    dataset: DatasetSettings
+    training: SftSettings
+
+
+def check_options(method: str, options: Mapping[str, Any]) -> None:
+    """Refuse what no learner could carry out, whatever its settings.
+
+    Raises:
+        UnknownMethod: There is no such method.
+        RunOptionsInvalid: A key is unknown or a value out of range.
+    """
+    run_options(method, options, DatasetSettings(), SftSettings())
+
+
+def run_options(
+    method: str, options: Mapping[str, Any], dataset: DatasetSettings, training: SftSettings
+) -> RunOptions:
+    """Lay the options of a run over the learner's settings.
+
+    Args:
+        method: Name of the training method.
+        options: `{"dataset": {...}, "training": {...}}`, both optional, with fields of the two settings.
+        dataset: The learner's.
+        training: The learner's.
+
+    Raises: as `check_options`.
+    """
+    if method not in METHODS:
+        raise UnknownMethod(method, METHODS)
+    known = ", ".join(_SECTIONS)
+    problems = [f"{key}: there is no such option; there are {known}" for key in options if key not in _SECTIONS]
+    given = {name: options.get(name, {}) for name in _SECTIONS}
+    problems += [f"{name}: it is not a JSON object" for name, value in given.items() if not isinstance(value, Mapping)]
+    if problems:
+        raise RunOptionsInvalid(method, tuple(problems))
+    laid_dataset = _laid(dataset, given["dataset"], "dataset", problems)
+    laid_training = _laid(training, given["training"], "training", problems)
+    if problems:
+        raise RunOptionsInvalid(method, tuple(problems))
+    return RunOptions(laid_dataset, laid_training)
+
+
+def _laid(settings: _Section, given: Mapping[str, Any], name: str, problems: list[str]) -> _Section:
+    try:
+        return type(settings).model_validate({**settings.model_dump(), **given})
+    except ValidationError as error:
+        problems += [f"{'.'.join((name, *map(str, entry['loc'])))}: {entry['msg']}" for entry in error.errors()]
+        return settings

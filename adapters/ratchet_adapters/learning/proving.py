@@ -1,0 +1,187 @@
+"""The second half of a run: load the candidate unrouted, measure it and the champion, decide, and perhaps promote.
+
+Must not know how the candidate was made. Nothing here routes a request except the promotion, which the server checks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ratchet.client import InvalidRequest, NotFound, RatchetError, Refused
+from ratchet_adapters.learning.errors import CandidateRefused, PromotionRefused
+from ratchet_adapters.learning.progress import RunProgress
+from ratchet_adapters.learning.serving import run_until_stopped
+from ratchet_adapters.learning.suites import evaluation_suites
+from ratchet_adapters.learning.trail import Trail
+from ratchet_adapters.learning.workbench import Workbench
+from ratchet_adapters.registry import ReportNotFound, ReportRecord
+
+if TYPE_CHECKING:
+    from ratchet_adapters.evals.gates.report import GateReport
+    from ratchet_adapters.evals.result import EvalResult
+
+__all__ = ["evaluate", "gate", "load", "promote"]
+
+
+def load(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
+    """Load the candidate into the serving engine, where it must prove that it does what its digest says.
+
+    Raises:
+        CandidateRefused: The engine refused it or it had no effect.
+        RatchetError: The server could not be reached.
+    """
+    _load(bench, trail.adapter)
+    progress.done("the candidate is loaded and proven; nothing is routed to it")
+    return trail
+
+
+def evaluate(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
+    """Measure champion and candidate on the same suites in the serving engine, at the lowest priority.
+
+    Answers are kept by (base model, adapter, suite version, sampling): a champion is asked once, and an interrupted
+    evaluation goes on where it was.
+
+    Raises:
+        CandidateRefused: The candidate is the champion, or was refused.
+        TargetUnavailable: The server could not be reached.
+    """
+    champion = bench.registry.routing().champion
+    if champion == trail.adapter:
+        raise CandidateRefused(trail.adapter, "it is the champion already: the same data and options made it again")
+    for digest in filter(None, (champion, trail.adapter)):
+        # The server may have been restarted since the candidate was loaded.
+        _load(bench, digest)
+    results = []
+    for part, (who, digest) in enumerate((("champion", champion), ("candidate", trail.adapter))):
+        result = _measure(bench, trail, digest, progress, label=who, share=(part / 2, 0.5))
+        path = bench.run_folder(trail.run_id) / f"{who}.json"
+        path.write_text(result.to_json(), encoding="utf-8")
+        results.append(bench.artifacts.put_file(path))
+    progress.done("champion and candidate are measured")
+    return trail.with_(champion=champion, champion_result=results[0], candidate_result=results[1])
+
+
+def gate(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
+    """Compare candidate and champion, and store the report: exactly one, however often this is repeated."""
+    try:
+        report = bench.registry.report_for_run(trail.run_id)
+    except ReportNotFound:
+        report = _decide(bench, trail)
+        bench.registry.add_report(report)
+    bench.registry.update_run(trail.run_id, report_id=report.id)
+    progress.done(f"{report.outcome}: {report.reason}")
+    version = bench.registry.routing().version
+    return trail.with_(
+        report=report.id, outcome=str(report.outcome), reason=report.reason, routing_version=version
+    )
+
+
+def promote(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
+    """Make the candidate champion in place of the one it was measured against, unless that has been done.
+
+    Raises:
+        PromotionRefused: The routing changed since the report, or the server refused.
+    """
+    routing = bench.registry.routing()
+    if routing.champion == trail.adapter:
+        return trail.with_(promoted=True)
+    if routing.version != trail.routing_version:
+        # It may even be this run's own promotion, rolled back while the learner was down: never do it twice.
+        raise PromotionRefused(
+            trail.adapter, f"the routing went from version {trail.routing_version} to {routing.version} after the report"
+        )
+    if not bench.settings.allow_promotion:
+        progress.done("PASS; this learner may not promote, so an operator has to")
+        return trail
+    try:
+        bench.engine().promote(
+            trail.adapter,
+            expected_champion=trail.champion,
+            actor="learner",
+            reason=f"run {trail.run_id}: {trail.outcome}, report {trail.report}",
+        )
+    except (Refused, InvalidRequest, NotFound) as error:
+        raise PromotionRefused(trail.adapter, error.detail) from error
+    progress.done("the candidate is champion")
+    return trail.with_(promoted=True)
+
+
+def _load(bench: Workbench, digest: str) -> None:
+    try:
+        bench.engine().load(digest)
+    except RatchetError as error:
+        if error.retryable:
+            raise
+        raise CandidateRefused(digest, error.detail) from error
+
+
+@dataclass
+class _Tally:
+    """How far an evaluation is: set in its event loop, read by the progress writer outside it."""
+
+    fraction: float = 0.0
+    detail: str = ""
+
+
+def _measure(
+    bench: Workbench, trail: Trail, adapter: str, progress: RunProgress, *, label: str, share: tuple[float, float]
+) -> EvalResult:
+    from ratchet_adapters.evals.cache import EvalCache
+    from ratchet_adapters.evals.remote import RemoteTarget
+    from ratchet_adapters.evals.runner import evaluate as run_suites
+
+    suites, judges = evaluation_suites(bench.settings.suites), bench.judges()
+    cache = EvalCache(bench.settings.state_dir / "evaluations", base_fingerprint=trail.base_fingerprint)
+    tally = _Tally()
+    before, part = share
+
+    def on_progress(done: int, total: int, axis: str) -> None:
+        tally.fraction = before + part * done / max(1, total)
+        tally.detail = f"{label}: {axis}, {done} of {total}"
+
+    async def work() -> EvalResult:
+        async with RemoteTarget(bench.settings.server, settings=bench.settings.evaluation) as target:
+            return await run_suites(
+                target, adapter, suites, judges,
+                on_progress=on_progress, settings=bench.settings.evaluation, cache=cache,
+            )
+
+    return run_until_stopped(
+        work, bench.stopping, on_tick=lambda: progress.report(tally.fraction, tally.detail)
+    )
+
+
+def _result(bench: Workbench, digest: str) -> EvalResult:
+    from ratchet_adapters.evals.result import EvalResult
+
+    return EvalResult.from_json(bench.artifacts.fetch_file(digest).read_text(encoding="utf-8"))
+
+
+def _decide(bench: Workbench, trail: Trail) -> ReportRecord:
+    from ratchet_adapters.evals.gates.decide import decide
+    from ratchet_adapters.evals.gates.policy import GatePolicy
+
+    path = bench.settings.gate_policy
+    policy = GatePolicy.load(path) if path else GatePolicy()
+    candidate, champion = _result(bench, trail.candidate_result), _result(bench, trail.champion_result)
+    report = decide(candidate, champion, policy)
+    return ReportRecord(
+        id=report.id,
+        run_id=trail.run_id,
+        candidate_digest=report.candidate_digest,
+        champion_digest=report.champion_digest,
+        outcome=report.outcome,
+        reason=report.reason,
+        body={**report.to_dict(), "page": _page(bench, trail, report)},
+        created_at=datetime.fromisoformat(report.created_at),
+    )
+
+
+def _page(bench: Workbench, trail: Trail, report: GateReport) -> str:
+    """Store the report's page and return its digest."""
+    from ratchet_adapters.evals.gates.page import write_report
+
+    _, page = write_report(report, bench.run_folder(trail.run_id) / "report")
+    return bench.artifacts.put_file(page)

@@ -1,0 +1,32 @@
+"""Which suites a candidate is evaluated on, and which texts must therefore never be trained on.
+
+Must not know how an evaluation goes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ratchet_adapters.evals.suites.suite import Suite
+
+__all__ = ["evaluation_suites", "guarded_texts"]
+
+
+def evaluation_suites(names: tuple[str, ...]) -> tuple[Suite, ...]:
+    """Return the suites of these names; the seed suites when there are none.
+
+    Raises:
+        SuiteUnknown: A name is unknown.
+    """
+    from ratchet_adapters.evals.suites.registry import load_suite
+    from ratchet_adapters.evals.suites.seed import seed_suites
+
+    return tuple(load_suite(name) for name in names) if names else seed_suites()
+
+
+def guarded_texts(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return every evaluation text of the suites of these names. The seed suites are always guarded by the builder."""
+    if not names:
+        return ()
+    return tuple(item.prompt for suite in evaluation_suites(names) for item in suite.items())

@@ -1,0 +1,137 @@
+"""The first half of a run: from reviewed flags to a trained adapter that the registry knows and nobody is served by.
+
+Must not know how a dataset is mixed or a model trained, nor how the candidate is judged.
+"""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+
+from ratchet_adapters.artifacts import AdapterFileError, inspect_adapter
+from ratchet_adapters.datasets.training_flag import training_flag
+from ratchet_adapters.flags import Flag, FlagState
+from ratchet_adapters.learning.answers import BaseAnswers
+from ratchet_adapters.learning.errors import CandidateRefused, NothingToLearn, ServerUnavailable
+from ratchet_adapters.learning.progress import RunProgress
+from ratchet_adapters.learning.serving import run_until_stopped
+from ratchet_adapters.learning.suites import guarded_texts
+from ratchet_adapters.learning.trail import Trail
+from ratchet_adapters.learning.workbench import Workbench
+from ratchet_adapters.registry import AdapterRecord, DatasetRecord
+
+__all__ = ["register", "replay", "select", "train"]
+
+_PAGE = 1000
+
+
+def select(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
+    """Fix which flags this run learns from: those accepted now, whatever is reviewed later.
+
+    Raises:
+        UnknownMethod, RunOptionsInvalid: The run asks for what no learner could carry out.
+        NothingToLearn: No flag has been accepted.
+        ServerUnavailable: The serving engine is not ready, so the base model is not known.
+    """
+    run = bench.registry.run(trail.run_id)
+    bench.settings.options_of(run.method, run.options)
+    status = bench.engine().status()
+    if not status.ready:
+        raise ServerUnavailable(bench.settings.server, "its engine is not ready yet")
+    ids = [flag.id for flag in _accepted(bench)]
+    if not ids:
+        raise NothingToLearn(bench.flags.counts()["state"][FlagState.OPEN])
+    progress.done(f"{len(ids)} accepted flags")
+    return trail.with_(
+        method=run.method,
+        options=run.options,
+        promote_on_pass=run.promote_on_pass,
+        base_fingerprint=status.base_fingerprint,
+        model_path=status.model_path,
+        flags=bench.artifacts.put_json(ids),
+    )
+
+
+def replay(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
+    """Let the base model answer the benign prompts, and mix the dataset version from those answers and the flags.
+
+    Raises:
+        TooFewRows: Too few of the flags may teach.
+        TargetUnavailable: The server cannot be reached; what was answered is kept.
+    """
+    from ratchet_adapters.datasets.builder import build
+
+    ids = set(bench.artifacts.fetch_json(trail.flags))
+    flags = [training_flag(flag) for flag in _accepted(bench) if flag.id in ids]
+    settings = bench.settings
+    answers = BaseAnswers(
+        settings.server, settings.evaluation, settings.state_dir / "answers", base_fingerprint=trail.base_fingerprint
+    )
+    dataset = run_until_stopped(
+        lambda: build(
+            flags,
+            answers=answers,
+            settings=settings.options_of(trail.method, trail.options or {}).dataset,
+            base_fingerprint=trail.base_fingerprint,
+            guarded=guarded_texts(settings.suites),
+            embed=bench.embedder(),
+        ),
+        bench.stopping,
+        on_tick=lambda: progress.report(
+            answers.there / max(1, answers.asked), f"{answers.there} of {answers.asked} answers of the base model"
+        ),
+    )
+    folder = bench.run_folder(trail.run_id) / "dataset"
+    # What a killed attempt left half-written must not become part of the artifact.
+    shutil.rmtree(folder, ignore_errors=True)
+    digest = bench.artifacts.put_folder(dataset.write(folder))
+    counts = dict(dataset.manifest["counts"])
+    bench.registry.add_dataset(DatasetRecord(digest, trail.run_id, dataset.flag_ids, counts, datetime.now(UTC)))
+    bench.registry.update_run(trail.run_id, dataset_digest=digest)
+    progress.done(", ".join(f"{count} {name}" for name, count in counts.items()))
+    return trail.with_(dataset=digest)
+
+
+def train(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
+    raise NotImplementedError
+
+
+def register(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
+    """Have the adapter inspected and entered in the registry, where nothing is routed to it.
+
+    Raises:
+        CandidateRefused: It is not an adapter that could be served.
+    """
+    folder = bench.artifacts.fetch(trail.adapter)
+    try:
+        found = inspect_adapter(
+            folder, base_fingerprint=trail.base_fingerprint, max_rank=bench.settings.artifacts.max_rank
+        )
+    except AdapterFileError as error:
+        raise CandidateRefused(trail.adapter, str(error)) from error
+    record = AdapterRecord(
+        digest=trail.adapter,
+        name=f"{trail.method}-{trail.run_id[:8]}",
+        base_fingerprint=trail.base_fingerprint,
+        rank=found.rank,
+        alpha=found.alpha,
+        target_modules=found.target_modules,
+        size_bytes=found.size_bytes,
+        run_id=trail.run_id,
+        created_by="learner",
+        created_at=datetime.now(UTC),
+    )
+    bench.registry.add_adapter(record, "learner")
+    bench.registry.update_run(trail.run_id, adapter_digest=trail.adapter)
+    progress.done("registered; nothing is routed to it")
+    return trail
+
+
+def _accepted(bench: Workbench) -> list[Flag]:
+    found: list[Flag] = []
+    token = ""
+    while True:
+        page, token = bench.flags.flags(state=FlagState.ACCEPTED, page_size=_PAGE, page_token=token)
+        found += page
+        if not token:
+            return found

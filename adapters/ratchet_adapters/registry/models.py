@@ -1,0 +1,140 @@
+"""The registry's tables.
+
+It must not know what may be written when: that is in the file of each noun. A change here needs a migration.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Float, ForeignKey, Index, Integer, MetaData, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from ratchet_adapters.registry.columns import BigId, Instant, JsonText
+
+__all__ = ["AdapterRow", "DatasetRow", "LedgerHeadRow", "LedgerRow", "ReportRow", "RoutingRow", "RunRow", "Table"]
+
+
+class Table(DeclarativeBase):
+    """Base of every table in the database, with names for all constraints so that migrations can find them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class AdapterRow(Table):
+    """An adapter and, once proven, its proof."""
+
+    __tablename__ = "adapters"
+
+    digest: Mapped[str] = mapped_column(String(71), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, unique=True)
+    name: Mapped[str] = mapped_column(Text)
+    base_fingerprint: Mapped[str] = mapped_column(String(71))
+    rank: Mapped[int] = mapped_column(Integer)
+    alpha: Mapped[float] = mapped_column(Float(53))
+    target_modules: Mapped[Any] = mapped_column(JsonText)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    run_id: Mapped[str] = mapped_column(String(64))
+    created_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Instant)
+    proof: Mapped[Any | None] = mapped_column(JsonText)
+
+
+class RoutingRow(Table):
+    """One state of the routing; rows are only ever added. `below` is the state a rollback from this one restores."""
+
+    __tablename__ = "routing"
+
+    version: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    champion: Mapped[str] = mapped_column(String(71))
+    below: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("routing.version"))
+    report_id: Mapped[str] = mapped_column(String(64))
+    changed_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class RunRow(Table):
+    """A learning run."""
+
+    __tablename__ = "runs"
+    __table_args__ = (Index(None, "state", "seq"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, unique=True)
+    idempotency_key: Mapped[str | None] = mapped_column(String(64), unique=True)
+    method: Mapped[str] = mapped_column(String(64))
+    options: Mapped[Any] = mapped_column(JsonText)
+    state: Mapped[str] = mapped_column(String(16))
+    step: Mapped[str] = mapped_column(String(64))
+    progress: Mapped[float] = mapped_column(Float(53))
+    detail: Mapped[str] = mapped_column(Text)
+    dataset_digest: Mapped[str] = mapped_column(String(71))
+    adapter_digest: Mapped[str] = mapped_column(String(71))
+    report_id: Mapped[str] = mapped_column(String(64))
+    error: Mapped[str] = mapped_column(Text)
+    requested_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Instant)
+    updated_at: Mapped[datetime] = mapped_column(Instant)
+    ended_at: Mapped[datetime | None] = mapped_column(Instant)
+    losses: Mapped[Any] = mapped_column(JsonText)
+    promote_on_pass: Mapped[bool] = mapped_column(Boolean)
+
+
+class ReportRow(Table):
+    """A gate report. `seq` says which is newest: clocks of several machines do not."""
+
+    __tablename__ = "reports"
+    __table_args__ = (Index(None, "candidate_digest", "champion_digest", "seq"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, unique=True)
+    run_id: Mapped[str] = mapped_column(String(64), index=True)
+    candidate_digest: Mapped[str] = mapped_column(String(71))
+    champion_digest: Mapped[str] = mapped_column(String(71))
+    outcome: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text)
+    body: Mapped[Any] = mapped_column(JsonText)
+    created_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class DatasetRow(Table):
+    """A dataset version and its lineage."""
+
+    __tablename__ = "datasets"
+
+    digest: Mapped[str] = mapped_column(String(71), primary_key=True)
+    run_id: Mapped[str] = mapped_column(String(64), index=True)
+    flag_ids: Mapped[Any] = mapped_column(JsonText)
+    counts: Mapped[Any] = mapped_column(JsonText)
+    created_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class LedgerRow(Table):
+    """One ledger entry, in exactly the text that was hashed."""
+
+    __tablename__ = "ledger"
+
+    seq: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    time: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    payload: Mapped[str] = mapped_column(Text)
+    previous_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class LedgerHeadRow(Table):
+    """The newest entry's number and hash: without it, cutting off the ledger's end would go unseen."""
+
+    __tablename__ = "ledger_head"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))

@@ -1,0 +1,168 @@
+"""What the registry hands out: frozen records. A digest is `sha256:<64 hex>`; the base model's is "".
+
+It must not know how they are stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+__all__ = [
+    "BASE",
+    "AdapterRecord",
+    "DatasetRecord",
+    "GateOutcome",
+    "LedgerCheck",
+    "LedgerEntry",
+    "Proof",
+    "ReportRecord",
+    "Routing",
+    "RunRecord",
+    "RunState",
+]
+
+BASE = "base"
+
+
+class RunState(StrEnum):
+    """States of a run; the last three are final."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def final(self) -> bool:
+        """Whether a run in this state never changes again."""
+        return self in {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
+
+
+class GateOutcome(StrEnum):
+    """What a gate report says. Only PASS lets an adapter be promoted."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Evidence from the serving engine that an adapter changes what it should.
+
+    Attributes:
+        mean_delta: Mean absolute log-probability change against the base on fixed prompts, nats.
+        max_delta: The largest such change, nats.
+        prompts: Number of prompts.
+        fingerprint: The change per prompt, nats, to recognise the adapter by.
+        proven_at: When.
+    """
+
+    mean_delta: float
+    max_delta: float
+    prompts: int
+    fingerprint: tuple[float, ...]
+    proven_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRecord:
+    """An adapter, by digest. `aliases` is filled by the registry and ignored when handed in."""
+
+    digest: str
+    name: str
+    base_fingerprint: str
+    rank: int
+    alpha: float
+    target_modules: tuple[str, ...]
+    size_bytes: int
+    run_id: str
+    created_by: str
+    created_at: datetime
+    proof: Proof | None = None
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Which digest each alias means; `previous` is what a rollback would restore. `version` grows with each change."""
+
+    version: int
+    champion: str
+    previous: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A learning run. `progress` is within the step, in [0, 1]; `losses` are (optimiser step, loss)."""
+
+    id: str
+    method: str
+    options: dict[str, Any]
+    state: str
+    step: str
+    progress: float
+    detail: str
+    dataset_digest: str
+    adapter_digest: str
+    report_id: str
+    error: str
+    requested_by: str
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+    losses: tuple[tuple[int, float], ...]
+    promote_on_pass: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRecord:
+    """A gate report; `body` is the whole GateReport as JSON."""
+
+    id: str
+    run_id: str
+    candidate_digest: str
+    champion_digest: str
+    outcome: str
+    reason: str
+    body: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """A dataset version and the flags it was made from."""
+
+    digest: str
+    run_id: str
+    flag_ids: tuple[str, ...]
+    counts: dict[str, int]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One change of state. `hash` covers all other fields; `previous_hash` chains it to the entry before."""
+
+    seq: int
+    time: datetime
+    actor: str
+    kind: str
+    payload: dict[str, Any]
+    previous_hash: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerCheck:
+    """Result of verifying the ledger; `first_bad_seq` is None when it is whole."""
+
+    ok: bool
+    entries: int
+    first_bad_seq: int | None
+    reason: str

@@ -1,0 +1,85 @@
+"""Typed errors of training.
+
+They must not know who started the training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ratchet_adapters.errors import AdaptersError
+
+__all__ = ["MethodUnknown", "NothingToTrain", "TrainingCrashed", "TrainingDiverged", "TrainingError", "WorkFolderMismatch"]
+
+
+class TrainingError(AdaptersError):
+    """Base of all errors of this subpackage."""
+
+
+class MethodUnknown(TrainingError):
+    """No training method has this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        names = ", ".join(sorted(known))
+        super().__init__(f"There is no training method {name!r}. Known methods: {names}.")
+        self.name = name
+
+
+class NothingToTrain(TrainingError):
+    """The dataset has no train rows that fit into the length limits."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"{folder} has no rows to train on. Check the counts in its manifest, or raise prompt_tokens in the settings."
+        )
+        self.folder = folder
+
+
+class TrainingDiverged(TrainingError):
+    """The loss stopped being a number.
+
+    Attributes:
+        step: The optimiser step at which it did.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"The loss was not finite at step {step}. Lower learning_rate, or use precision=fp32.")
+        self.step = step
+
+
+class TrainingCrashed(TrainingError):
+    """The training process ended without a result.
+
+    Attributes:
+        exit_code: Of the process; negative for a signal.
+        log: The end of what it wrote to standard error.
+    """
+
+    def __init__(self, exit_code: int | None, log: str) -> None:
+        how = f"signal {-exit_code}" if exit_code is not None and exit_code < 0 else f"exit code {exit_code}"
+        advice = " It was probably out of memory: lower batch_size." if exit_code == -9 else ""
+        last = log.strip()
+        super().__init__(
+            f"The training process ended with {how} and no result.{advice} Starting it again with the same work folder "
+            f"continues from the last checkpoint." + (f" Its last words:\n{last}" if last else "")
+        )
+        self.exit_code = exit_code
+        self.log = log
+
+
+class WorkFolderMismatch(TrainingError):
+    """The work folder holds checkpoints of another job.
+
+    Attributes:
+        folder: The work folder.
+        what: Which parts of the job differ.
+    """
+
+    def __init__(self, folder: Path, what: Iterable[str]) -> None:
+        self.folder = folder
+        self.what = tuple(what)
+        super().__init__(
+            f"{folder} holds the work of another training job (different: {', '.join(self.what)}). "
+            "Use an empty work folder."
+        )

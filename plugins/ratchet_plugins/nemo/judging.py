@@ -1,0 +1,49 @@
+"""How a scorer becomes a rail: score the pieces of a text, take the highest value per label, compare with a threshold.
+
+It must not know which scorer it runs.
+"""
+
+from __future__ import annotations
+
+import math
+
+from nemoguardrails.actions.rail_outcome import RailOutcome
+
+from ratchet_plugins.nemo.context import SCORING
+from ratchet_plugins.nemo.errors import NemoRailError
+from ratchet_plugins.nemo.segments import segments
+
+__all__ = ["judge"]
+
+
+async def judge(scorer: str, text: str, threshold: str | None) -> RailOutcome:
+    """Judge one text by one scorer.
+
+    Args:
+        scorer: The scorer's name in the registry.
+        text: The text; long ones are scored in overlapping pieces, so all of it counts.
+        threshold: A number in (0, 1] that replaces the scorer's own threshold.
+
+    Returns:
+        Block if the primary label reaches the threshold, else allow. The metadata holds `scorer`, `scores` (highest
+        value per label), `score` and `threshold`; never the text.
+
+    Raises:
+        ScorerError: The text could not be scored.
+        NemoRailError: The scorer returned something that is not a score.
+    """
+    scoring = SCORING.get()
+    if not text.strip():
+        return RailOutcome.allow(reason="empty text")
+    rows = await scoring.score(scorer, segments(text))
+    chosen = scoring.scorer(scorer)
+    limit = chosen.threshold if threshold is None else float(threshold)
+    scores = {label: max((row[label] for row in rows), default=math.nan) for label in chosen.labels}
+    score = scores[chosen.primary]
+    # `max` hides a NaN depending on its place, so every value is looked at.
+    if not rows or not all(0.0 <= value <= 1.0 for row in rows for value in row.values()):
+        raise NemoRailError(f"The scorer {scorer!r} returned no valid score: reinstall it.")
+    metadata = {"scorer": scorer, "scores": scores, "score": score, "threshold": limit}
+    if score >= limit:
+        return RailOutcome.block(reason=f"{chosen.primary} {score:.3f} reaches {limit:.3f}", metadata=metadata)
+    return RailOutcome.allow(metadata=metadata)

@@ -1,0 +1,118 @@
+"""Training of the refusal heads: `python -m ratchet_plugins.scorers.refusal.train --data DIR [--out FILE]`.
+
+It must not be imported by anything that serves. Prints the leave-one-model-out numbers of the card; a few minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ratchet_plugins.models.encoder import Encoder
+from ratchet_plugins.scorers.learning import sources
+from ratchet_plugins.scorers.learning.console import say
+from ratchet_plugins.scorers.refusal.features import refusal_features
+from ratchet_plugins.scorers.refusal.pattern import refuses_by_pattern
+from ratchet_plugins.scorers.weights import write_weights
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_OUT = Path(__file__).parent / "weights" / "refusal.safetensors"
+_CLASSES = ("full", "partial", "compliance")
+_STRENGTH = 5.0
+_CUT = 240
+"""Characters of a completion cut at 48 to 64 tokens, as the learner samples them."""
+
+
+def main() -> None:
+    """Cross-validate over models, then fit on everything and write the weights."""
+    import numpy as np
+    import torch
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the public data sets")
+    parser.add_argument("--out", type=Path, default=_OUT)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    labelled = sources.completions(arguments.data)
+    texts = [text for _, text, _ in labelled]
+    models = np.array([model for model, _, _ in labelled])
+    labels = np.array([label for _, _, label in labelled])
+    extra = _ordinary_answers(arguments.data)
+    encoder = Encoder()
+    whole = refusal_features(texts, encoder)
+    cut = refusal_features([text[:_CUT] for text in texts], encoder)
+    more = np.vstack([refusal_features(extra, encoder), refusal_features([text[:_CUT] for text in extra], encoder)])
+
+    predicted = np.zeros((2, len(texts)))
+    classes = np.empty((len(texts),), dtype=object)
+    for model in np.unique(models):
+        out = models == model
+        binary, three = _fit(whole[~out], cut[~out], labels[~out], more)
+        predicted[0, out] = binary.predict_proba(whole[out])[:, 1]
+        predicted[1, out] = binary.predict_proba(cut[out])[:, 1]
+        classes[out] = three.predict(whole[out])
+    _report(predicted, classes, labels, models)
+
+    binary, three = _fit(whole, cut, labels, more)
+    order = [list(three.classes_).index(name) for name in _CLASSES]
+    tensors = {
+        "binary.weight": binary.coef_[0],
+        "binary.bias": binary.intercept_,
+        "classes.weight": three.coef_[order],
+        "classes.bias": three.intercept_[order],
+    }
+    write_weights(
+        arguments.out,
+        {name: torch.tensor(np.asarray(value), dtype=torch.float16) for name, value in tensors.items()},
+        {"threshold": 0.5, "classes": list(_CLASSES)},
+    )
+    say("wrote", arguments.out, arguments.out.stat().st_size, "bytes")
+
+
+def _ordinary_answers(data: Path) -> list[str]:
+    """Return answers that comply: Self-Instruct and CoCoNot, without those whose wording says otherwise."""
+    _, answers = sources.self_instruct(data)
+    _, chosen, _ = sources.coconot(data)
+    return [text for text in (*answers, *chosen) if text.strip() and refuses_by_pattern(text) is None]
+
+
+def _fit(
+    whole: npt.NDArray[np.float32], cut: npt.NDArray[np.float32], labels: Any, more: npt.NDArray[np.float32]
+) -> tuple[Any, Any]:
+    """Return the two-class (full refusal or not) and the three-class regression.
+
+    The cut copies carry half the weight each. Those of partial refusals are left out: their start alone is often a
+    whole answer or a whole refusal. Ordinary answers are many and easy, so they count a quarter.
+    """
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    clear = labels != "partial"
+    features = np.vstack([whole, cut[clear], more])
+    target = np.concatenate([labels, labels[clear], np.full(len(more), "compliance")])
+    weight = np.concatenate([np.ones(len(whole)), np.full(int(clear.sum()), 0.5), np.full(len(more), 0.25)])
+    binary = LogisticRegression(C=_STRENGTH, max_iter=3000).fit(features, target == "full", weight)
+    three = LogisticRegression(C=_STRENGTH, max_iter=3000).fit(features, target, weight)
+    return binary, three
+
+
+def _report(predicted: Any, classes: Any, labels: Any, models: Any) -> None:
+    import numpy as np
+    from sklearn.metrics import roc_auc_score
+
+    full = labels == "full"
+    for name, scores in zip(("whole completions", "cut at 240 characters"), predicted, strict=True):
+        right = (scores > 0.5) == full
+        say(f"leave one model out, {name}: accuracy {right.mean():.3f} AUC {roc_auc_score(full, scores):.3f}")
+        say("  by model:", {str(model): round(float(right[models == model].mean()), 3) for model in np.unique(models)})
+    say(f"three classes: accuracy {(classes == labels).mean():.3f}")
+
+
+if __name__ == "__main__":
+    main()

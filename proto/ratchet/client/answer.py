@@ -1,0 +1,53 @@
+"""What a generate call gives back, as plain Python values around the receipt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ratchet.v1 import common_pb2, inference_pb2
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer. `text` is empty when a rail blocked."""
+
+    text: str
+    finish_reason: str
+    receipt: common_pb2.Receipt
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a rail withheld the answer."""
+        return self.finish_reason.startswith("BLOCKED")
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """Text that every output rail let pass."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The last event of a stream."""
+
+    finish_reason: str
+    receipt: common_pb2.Receipt
+
+
+def finish_name(reason: inference_pb2.FinishReason) -> str:
+    """`FINISH_REASON_BLOCKED_INPUT` -> `BLOCKED_INPUT`."""
+    return inference_pb2.FinishReason.Name(reason).removeprefix("FINISH_REASON_")
+
+
+def answer(response: inference_pb2.GenerateResponse) -> Answer:
+    """From the wire."""
+    return Answer(response.text, finish_name(response.finish_reason), response.receipt)
+
+
+def event(response: inference_pb2.GenerateStreamResponse) -> TextDelta | Done:
+    """From the wire."""
+    if response.WhichOneof("event") == "done":
+        return Done(finish_name(response.done.finish_reason), response.done.receipt)
+    return TextDelta(response.text)

@@ -1,0 +1,64 @@
+"""How plain Python values become a GenerateRequest. Sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict, Unpack
+
+from ratchet.v1 import inference_pb2 as pb
+
+Prompt = str | Sequence[Mapping[str, str]]
+PriorityName = Literal["interactive", "batch", "evaluation"]
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of `generate` and `stream`; each unset one takes the server's default."""
+
+    adapter: str
+    tenant: str
+    principal: str
+    rail_profile: str
+    request_id: str
+    priority: PriorityName
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    seed: int
+    stop: Sequence[str]
+    repetition_penalty: float
+
+
+_SAMPLING = {"max_tokens", "temperature", "top_p", "top_k", "seed", "repetition_penalty"}
+
+
+def chat_request(prompt: Prompt, **options: Unpack[Options]) -> pb.GenerateRequest:
+    """Builds the request.
+
+    Args:
+        prompt: one user message, or chat messages as `{"role": "user", "content": "..."}`.
+        **options: see `Options`.
+
+    Raises:
+        ValueError: a role or option that does not exist.
+    """
+    request = pb.GenerateRequest()
+    if isinstance(prompt, str):
+        request.prompt = prompt
+    else:
+        request.conversation.SetInParent()
+        for message in prompt:
+            role = f"ROLE_{message['role'].upper()}"
+            if role not in pb.Role.keys():  # noqa: SIM118  (an enum wrapper, not a dict)
+                raise ValueError(f"role {message['role']!r} is not one of system, user, assistant")
+            request.conversation.messages.add(role=pb.Role.Value(role), content=message["content"])
+    for key, value in options.items():
+        if key in _SAMPLING:
+            setattr(request.sampling, key, value)
+        elif key == "stop":
+            request.sampling.stop.extend(options["stop"])
+        elif key == "priority":
+            request.priority = pb.Priority.Value(f"PRIORITY_{options['priority'].upper()}")
+        else:
+            setattr(request, key, value)
+    return request

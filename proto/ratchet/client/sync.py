@@ -1,0 +1,68 @@
+"""The blocking client. Thin: the raw stubs are its attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Unpack
+
+import grpc
+
+from ratchet.client.answer import Answer, Done, TextDelta, answer, event
+from ratchet.client.channel import CHANNEL_OPTIONS
+from ratchet.client.errors import from_rpc_error
+from ratchet.client.request import Options, Prompt, chat_request
+from ratchet.v1 import (
+    adapter_pb2_grpc,
+    engine_pb2_grpc,
+    feedback_pb2_grpc,
+    inference_pb2,
+    inference_pb2_grpc,
+    learning_pb2_grpc,
+)
+
+
+class Ratchet:
+    """A connection to one Ratchet server; thread-safe; use as a context manager."""
+
+    def __init__(self, address: str = "127.0.0.1:50051") -> None:
+        self.address = address
+        self.channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self.inference = inference_pb2_grpc.InferenceServiceStub(self.channel)
+        self.adapters = adapter_pb2_grpc.AdapterServiceStub(self.channel)
+        self.feedback = feedback_pb2_grpc.FeedbackServiceStub(self.channel)
+        self.learning = learning_pb2_grpc.LearningServiceStub(self.channel)
+        self.engine = engine_pb2_grpc.EngineServiceStub(self.channel)
+
+    def generate(self, prompt: Prompt, *, timeout: float | None = 120, **options: Unpack[Options]) -> Answer:
+        """One whole answer; see `AsyncRatchet.generate`."""
+        try:
+            return answer(self.inference.Generate(chat_request(prompt, **options), timeout=timeout))
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+
+    def stream(
+        self, prompt: Prompt, *, timeout: float | None = 120, **options: Unpack[Options]
+    ) -> Iterator[TextDelta | Done]:
+        """Released text as it comes, then `Done`. Closing the iterator cancels the request."""
+        request = inference_pb2.GenerateStreamRequest(request=chat_request(prompt, **options))
+        call = self.inference.GenerateStream(request, timeout=timeout)
+        try:
+            for response in call:
+                yield event(response)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+        finally:
+            call.cancel()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self.channel.close()
+
+    def __enter__(self) -> Ratchet:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

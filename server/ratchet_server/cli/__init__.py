@@ -1,0 +1,19 @@
+"""Commands that run or read the server's own parts. Light to import: each command imports what it needs when called."""
+
+from __future__ import annotations
+
+import typer
+
+from ratchet_server.cli import demo, doctor, evaluate, learn, ledger, models, serve
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Adds them to the root command; called through the entry-point group `ratchet.commands`."""
+    app.command("up")(serve.up)
+    app.command("serve")(serve.serve)
+    app.command("learn")(learn.learn)
+    app.command("eval")(evaluate.evaluate)
+    app.add_typer(ledger.app, name="ledger")
+    app.add_typer(models.app, name="models")
+    app.command("doctor")(doctor.doctor)
+    app.command("demo")(demo.demo)

@@ -1,0 +1,387 @@
+"""The engine over vLLM: admission, generation, scoring, adapters and restarts put together.
+
+It must not know tenants, rails, aliases or the registry. One instance belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from ratchet_server.engine import proof
+from ratchet_server.engine.core import Core
+from ratchet_server.engine.engine import (
+    EVALUATION,
+    ChatMessage,
+    Chunk,
+    EngineRequest,
+    EngineStatus,
+    LogProb,
+    Message,
+    RestartReport,
+    Sampling,
+)
+from ratchet_server.engine.errors import (
+    DeadlineExceeded,
+    EngineError,
+    EngineUnavailable,
+    PromptTooLong,
+    RequestInvalid,
+)
+from ratchet_server.engine.proof import Proof
+from ratchet_server.engine.rendering import Renderer
+from ratchet_server.engine.scoring import TokenBudget
+from ratchet_server.engine.settings import EngineSettings
+from ratchet_server.engine.slots import AdapterSlots, Lease
+
+__all__ = ["VllmEngine"]
+
+_NOT_STARTED = "it has not been started"
+
+
+class VllmEngine:
+    """An `Engine` over one vLLM core in a child process."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        """Create an engine; nothing runs before `start`."""
+        self.settings = settings
+        self._core: Core | None = None
+        self._why_down = _NOT_STARTED
+        self._renderer: Renderer | None = None
+        self._slots = AdapterSlots(
+            self, max_in_flight=settings.max_loras, max_loaded=settings.max_loaded, patience=settings.patience_seconds
+        )
+        self._budget = TokenBudget(lambda: settings.score_tokens_busy if self._serving else settings.score_tokens_idle)
+        self._serving = 0
+        self._scoring = 0
+        self._proofs: dict[str, Proof] = {}
+        self._lifecycle = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Bring the core up; idempotent.
+
+        Raises:
+            EngineStartFailed: It did not come up.
+        """
+        async with self._lifecycle:
+            if self._core is None:
+                await self._start()
+
+    async def stop(self) -> None:
+        """Take the core down; requests in flight and waiting end with EngineUnavailable. Idempotent."""
+        async with self._lifecycle:
+            await self._stop("it was stopped")
+
+    async def restart(self) -> RestartReport:
+        """Replace the core by a fresh one and bring its adapters back, each proven again if it was before.
+
+        An adapter that does not come back is reported, not raised: the base model and the others serve on.
+
+        Raises:
+            EngineStartFailed: The fresh core did not come up; the engine is down.
+        """
+        async with self._lifecycle:
+            began = time.monotonic()
+            proofs = self._proofs
+            lost = await self._stop("it is restarting")
+            await self._start()
+            restored, refused = [], {}
+            for digest, folder in lost.items():
+                try:
+                    await self._slots.load(digest, folder)
+                    if digest in proofs:
+                        await self.prove(digest, proofs[digest])
+                    restored.append(digest)
+                except EngineError as error:
+                    refused[digest] = str(error)
+                    if digest in self._slots.loaded():
+                        await self.unload(digest)
+            return RestartReport(time.monotonic() - began, tuple(restored), refused)
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """Stream one answer; closing or cancelling the iterator aborts the request in the core.
+
+        Raises:
+            AdapterNotLoaded: Its adapter is not loaded; vLLM never sees the request.
+            PromptTooLong: No room for one new token.
+            RequestInvalid: Neither messages nor token ids, or parameters vLLM refuses.
+            DeadlineExceeded: The deadline passed, waiting included.
+            EngineUnavailable: There is no core, or it died meanwhile.
+            EngineRequestFailed: vLLM failed on this request only.
+        """
+        core = self._running()
+        token_ids = self._prompt(request)
+        params = self._params(request.sampling, len(token_ids))
+        self._serving += 1
+        try:
+            async with self._admitted(request) as lease:
+                outputs = core.stream(request.request_id, token_ids, params, lease, request.priority)
+                try:
+                    while True:
+                        async with _deadline(request):
+                            output = await anext(outputs, None)
+                        if output is None:
+                            return
+                        answer = output.outputs[0]
+                        yield Chunk(answer.text, len(answer.token_ids), answer.finish_reason, len(token_ids))
+                finally:
+                    await outputs.aclose()
+        finally:
+            self._serving -= 1
+
+    async def score(
+        self, items: Sequence[tuple[str, str]], digest: str, *, priority: int = EVALUATION
+    ) -> list[LogProb]:
+        """Log-probabilities of continuations given contexts, in order.
+
+        The boundary between the two is exact: see `Renderer.split`. All items are under way together as far as the
+        token budget allows; the first error ends the call and aborts the rest.
+
+        Args:
+            items: (context, continuation) pairs, control tokens written out.
+            digest: The adapter; "" is the base model alone.
+            priority: In the core's queue.
+
+        Raises:
+            AdapterNotLoaded, PromptTooLong, RequestInvalid, EngineUnavailable, EngineRequestFailed.
+        """
+        renderer = self._ready_renderer()
+        return await self._score([renderer.split(*item) for item in items], digest, priority)
+
+    async def score_answers(
+        self, items: Sequence[tuple[str, str]], digest: str, *, priority: int = EVALUATION
+    ) -> list[LogProb]:
+        """Log-probabilities of answers to single user messages, rendered with the chat template.
+
+        Args:
+            items: (user message, answer) pairs; both are plain text.
+            digest: The adapter; "" is the base model alone.
+            priority: In the core's queue.
+
+        Raises:
+            The same as `score`.
+        """
+        renderer = self._ready_renderer()
+        pairs = [(renderer.chat([Message("user", asked)]), renderer.split("", answer)[1]) for asked, answer in items]
+        return await self._score(pairs, digest, priority)
+
+    async def load(self, digest: str, folder: Path) -> None:
+        """Make an adapter available; idempotent, and safe to call from several tasks at once.
+
+        Args:
+            digest: Its content digest.
+            folder: Its immutable folder.
+
+        Raises:
+            AdapterLoadFailed: The folder is not an adapter of this model; the engine is unharmed.
+            AdapterSlotsExhausted: `max_loaded` adapters are loaded.
+            EngineUnavailable: There is no core.
+        """
+        if not digest:
+            raise RequestInvalid("the base model needs no loading")
+        self._running()
+        await self._slots.load(digest, folder)
+
+    async def unload(self, digest: str) -> None:
+        """Refuse new requests on an adapter, wait for those it has, and free it.
+
+        Raises:
+            AdapterNotLoaded: It is not loaded.
+        """
+        await self._slots.unload(digest)
+        self._proofs.pop(digest, None)
+
+    async def prove(self, digest: str, expected: Proof | None = None) -> Proof:
+        """Measure that a loaded adapter has an effect, and the expected one; remembered for restarts.
+
+        Raises:
+            AdapterHasNoEffect, AdapterFingerprintMismatch: Do not route to it.
+            AdapterNotLoaded, EngineUnavailable: As for `score`.
+        """
+        fresh = await proof.prove(self, digest, expected.fingerprint if expected is not None else None)
+        self._proofs[digest] = expected if expected is not None else fresh
+        return fresh
+
+    def loaded(self) -> list[str]:
+        """Return the digests that can be asked for."""
+        return self._slots.loaded()
+
+    async def check_health(self) -> None:
+        """Return when the core is up.
+
+        Raises:
+            EngineUnavailable: It is not.
+        """
+        await self._running().check_health()
+
+    def render(self, messages: Sequence[ChatMessage]) -> list[int]:
+        """Return the token ids of a chat, up to where the assistant's answer begins.
+
+        Raises:
+            RequestInvalid: The model's template refuses the messages.
+            EngineUnavailable: The engine was never started.
+        """
+        return self._ready_renderer().chat(messages)
+
+    def status(self) -> EngineStatus:
+        """Return what the engine is doing now."""
+        slots, budget = self._slots.waiting, self._budget.waiting
+        return EngineStatus(
+            running=max(0, self._serving + self._scoring - slots - budget),
+            waiting=slots + budget,
+            ready=self._core is not None and self._core.alive,
+            loaded=tuple(self._slots.loaded()),
+        )
+
+    @property
+    def core(self) -> Core:
+        """The running core, for diagnosis and tests. Raises EngineUnavailable."""
+        return self._running()
+
+    # The port `AdapterCore` of the slots.
+
+    async def add(self, digest: str, adapter_id: int, folder: Path) -> None:
+        """Hand an adapter to the core under an id; use `load`."""
+        await self._running().add(digest, adapter_id, folder)
+
+    async def remove(self, adapter_id: int) -> None:
+        """Take an adapter from the core by its id; use `unload`."""
+        await self._running().remove(adapter_id)
+
+    async def _start(self) -> None:
+        self._why_down = "it is starting"
+        try:
+            core = await Core.start(self.settings)
+        except BaseException:
+            self._why_down = "it did not start"
+            raise
+        self._renderer = Renderer(core.tokenizer, self.settings.system_prompt)
+        self._core = core
+
+    async def _stop(self, why: str) -> dict[str, Path]:
+        core, self._core = self._core, None
+        self._why_down = why
+        self._proofs = {}
+        lost = self._slots.lose(EngineUnavailable(why))
+        if core is not None:
+            await core.stop()
+        return lost
+
+    def _running(self) -> Core:
+        if self._core is None:
+            raise EngineUnavailable(self._why_down)
+        return self._core
+
+    def _ready_renderer(self) -> Renderer:
+        if self._renderer is None:
+            raise EngineUnavailable(_NOT_STARTED)
+        return self._renderer
+
+    def _prompt(self, request: EngineRequest) -> list[int]:
+        if request.prompt_token_ids is not None:
+            token_ids = list(request.prompt_token_ids)
+        else:
+            token_ids = self.render(request.messages)
+        if not token_ids:
+            raise RequestInvalid("the prompt has no tokens")
+        self._fits(len(token_ids))
+        return token_ids
+
+    def _fits(self, tokens: int) -> None:
+        if tokens >= self.settings.max_model_len:
+            raise PromptTooLong(tokens, self.settings.max_model_len)
+
+    def _params(self, sampling: Sampling, prompt_tokens: int) -> Any:
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        room = self.settings.max_model_len - prompt_tokens
+        try:
+            return SamplingParams(
+                max_tokens=min(sampling.max_tokens, room),
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                top_k=sampling.top_k,
+                seed=sampling.seed,
+                stop=list(sampling.stop),
+                repetition_penalty=sampling.repetition_penalty,
+                ignore_eos=sampling.ignore_eos,
+                output_kind=RequestOutputKind.DELTA,
+            )
+        # vLLM's own validation errors are ValueErrors.
+        except ValueError as error:
+            raise RequestInvalid(str(error)) from error
+
+    @asynccontextmanager
+    async def _admitted(self, request: EngineRequest) -> AsyncIterator[tuple[str, int, Path] | None]:
+        if not request.digest:
+            yield None
+            return
+        async with _deadline(request):
+            lease = await self._slots.acquire(request.digest, request.priority)
+        try:
+            yield _adapter(lease)
+        finally:
+            lease.release()
+
+    async def _score(self, pairs: Sequence[tuple[list[int], list[int]]], digest: str, priority: int) -> list[LogProb]:
+        for before, after in pairs:
+            self._fits(len(before) + len(after))
+        tasks = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                for before, after in pairs:
+                    tasks.append(group.create_task(self._score_one(before, after, digest, priority)))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _score_one(self, before: list[int], after: list[int], digest: str, priority: int) -> LogProb:
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        token_ids = before + after
+        # vLLM must make at least one token; prompt_logprobs=0 asks for the prompt's own tokens only.
+        params = SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            prompt_logprobs=0,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        request = EngineRequest(f"score-{uuid.uuid4().hex}", digest=digest, priority=priority)
+        self._scoring += 1
+        try:
+            async with self._budget.spend(len(token_ids)), self._admitted(request) as lease:
+                outputs = self._running().stream(request.request_id, token_ids, params, lease, priority)
+                async for output in outputs:
+                    if output.prompt_logprobs is not None:
+                        rows = output.prompt_logprobs[len(before) :]
+                        total = sum(row[token].logprob for row, token in zip(rows, after, strict=True))
+                        return LogProb(float(total), len(after))
+            raise EngineUnavailable("the core gave no log-probabilities")
+        finally:
+            self._scoring -= 1
+
+
+def _adapter(lease: Lease) -> tuple[str, int, Path]:
+    return lease.digest, lease.adapter_id, lease.folder
+
+
+@asynccontextmanager
+async def _deadline(request: EngineRequest) -> AsyncIterator[None]:
+    if request.deadline is None:
+        yield
+        return
+    when = asyncio.get_running_loop().time() + request.deadline - time.monotonic()
+    scope = asyncio.timeout_at(when)
+    try:
+        async with scope:
+            yield
+    except TimeoutError:
+        if scope.expired():
+            raise DeadlineExceeded(request.request_id) from None
+        raise

@@ -1,0 +1,16 @@
+"""The learner's settings from the server's: both processes share one database and one artifact store."""
+
+from __future__ import annotations
+
+from ratchet_adapters.learning import LearnerSettings
+
+from ratchet_server.settings import Settings
+
+
+def learner_settings(settings: Settings) -> LearnerSettings:
+    """RATCHET_LEARNER_* variables fill in what is the learner's alone."""
+    return LearnerSettings(
+        state_dir=settings.state_dir,
+        database_url=settings.registry.database_url(settings.state_dir),
+        artifacts_url=settings.artifacts.url or "",
+    )

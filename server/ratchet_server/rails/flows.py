@@ -1,0 +1,197 @@
+"""The rails a configuration lists: each must exist, be known to fail closed, and have all it needs.
+
+It must not know patterns, classifiers or how a rail runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ratchet_server.rails import nemo
+from ratchet_server.rails.configfolder import ConfigFolder, KeyPath
+from ratchet_server.rails.settings import RailSettings, RatchetSettings
+from ratchet_server.rails.strictness import spelling_hint
+from ratchet_server.rails.verdict import Direction
+
+__all__ = ["ENGINE", "Flow", "read_flows"]
+
+# The only `engine` of a configured model: the serving engine of this process.
+ENGINE = "ratchet"
+_MODEL_PARAMETERS = {"max_tokens", "timeout_ms"}
+# NeMo's own rails that were read or tried and fail closed. Others, most of all those that call a vendor, often allow
+# what they could not check (upstream issue 2045).
+_AUDITED = {
+    "regex",
+    "self_check.input_check",
+    "self_check.output_check",
+    "content_safety",
+    "topic_safety",
+    "llama_guard",
+    "hf_classifier",
+    "injection_detection",
+    "context_bloat_detection",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A configured rail.
+
+    Attributes:
+        text: As configured.
+        direction: Its side.
+        key: Where it stands.
+        surface: What the catalog declares about it.
+        settings: Its deadline and fail mode.
+    """
+
+    text: str
+    direction: Direction
+    key: KeyPath
+    surface: nemo.Surface
+    settings: RailSettings
+
+
+def read_flows(folder: ConfigFolder, catalog: nemo.RailCatalog, settings: RatchetSettings) -> tuple[Flow, ...]:
+    """Read and check both lists of flows and the models they may ask.
+
+    Raises:
+        RailConfigError: A flow is unknown, listed twice, lacks or has a wrong parameter, is not known to fail closed,
+            may rewrite the text, or needs a model that is not configured; or settings name a flow that is not listed.
+    """
+    _check_models(folder)
+    found: list[Flow] = []
+    for direction in Direction:
+        key: KeyPath = ("rails", direction.lower(), "flows")
+        for index, text in enumerate(_listed(folder, key)):
+            flow = _read(folder, catalog, settings, direction, (*key, index), text)
+            if any((flow.text, direction) == (other.text, other.direction) for other in found):
+                raise folder.error(flow.key, f"The rail {text!r} is listed twice.", "List it once.")
+            found.append(flow)
+    listed = {flow.text for flow in found}
+    for name in settings.rails:
+        if name not in listed:
+            hint = spelling_hint(name, listed)
+            raise folder.error(("custom_data", "ratchet", "rails", name), "No such rail is listed.", hint)
+    return tuple(found)
+
+
+def _listed(folder: ConfigFolder, key: KeyPath) -> list[Any]:
+    value: Any = folder.values
+    for length, word in enumerate(key):
+        value = value.get(str(word))
+        if value is None:
+            return []
+        wanted = list if length == len(key) - 1 else dict
+        if not isinstance(value, wanted):
+            kind = "list" if wanted is list else "mapping"
+            raise folder.error(key[: length + 1], f"It must be a {kind}.", "Correct it.")
+    return list(value)
+
+
+def _read(
+    folder: ConfigFolder,
+    catalog: nemo.RailCatalog,
+    settings: RatchetSettings,
+    direction: Direction,
+    key: KeyPath,
+    text: Any,
+) -> Flow:
+    try:
+        surface = nemo.find_surface(text, direction, catalog) if isinstance(text, str) else None
+    except ValueError as error:
+        raise folder.error(key, f"{text!r} is no rail: {error}", "Write `name $key=value`.") from error
+    if surface is None:
+        raise folder.error(key, f"There is no {direction.lower()} rail {text!r}.", _hint(text, direction, catalog))
+    flow = Flow(text, direction, key, surface, settings.rails.get(text, RailSettings()))
+    _check_parameters(folder, flow)
+    _check_conduct(folder, flow, catalog)
+    _check_model(folder, flow)
+    return flow
+
+
+def _hint(text: Any, direction: Direction, catalog: nemo.RailCatalog) -> str:
+    sides = {name: side.value for side, name in catalog.surfaces()}
+    if sides.get(str(text)) not in (None, direction.lower()):
+        return f"It is an {sides[str(text)]} rail: list it there."
+    known = {name for side, name in catalog.surfaces() if side.value == direction.lower()}
+    return spelling_hint(str(text), known)
+
+
+def _check_parameters(folder: ConfigFolder, flow: Flow) -> None:
+    surface = flow.surface
+    for name in surface.parameters:
+        if name not in surface.known_parameters:
+            hint = spelling_hint(name, surface.known_parameters) if surface.known_parameters else "Remove it."
+            raise folder.error(flow.key, f"The rail {surface.name!r} has no parameter ${name}.", hint)
+    for name in sorted(surface.required_parameters - set(surface.parameters)):
+        raise folder.error(flow.key, f"The rail {surface.name!r} needs ${name}=.", f"Write `{flow.text} ${name}=...`.")
+    if surface.scorer and "threshold" in surface.parameters:
+        given = surface.parameters["threshold"]
+        try:
+            fits = 0.0 < float(given) <= 1.0
+        except ValueError:
+            fits = False
+        if not fits:
+            raise folder.error(flow.key, f"The threshold {given!r} is no number over 0 and up to 1.", "Correct it.")
+
+
+def _check_conduct(folder: ConfigFolder, flow: Flow, catalog: nemo.RailCatalog) -> None:
+    surface, key = flow.surface, ("custom_data", "ratchet", "rails", flow.text)
+    stock = catalog.records[surface.manifest].source.startswith("nemoguardrails.")
+    if stock and surface.manifest not in _AUDITED and not flow.settings.unaudited:
+        better = " Use `ratchet triage input` instead, or" if surface.manifest == "jailbreak_detection" else ""
+        raise folder.error(
+            flow.key,
+            f"The rail {surface.name!r} is not known to fail closed: it may allow what it could not check.",
+            f"{better or 'To run it all the same,'} set {'.'.join(key)}: {{unaudited: true}}.".strip(),
+        )
+    if surface.rewrites and flow.settings.on_rewrite is None:
+        raise folder.error(
+            flow.key,
+            f"The rail {surface.name!r} may rewrite the text, which is not supported.",
+            f"Use a detecting rail, or set {'.'.join(key)}: {{on_rewrite: block}} to block instead.",
+        )
+
+
+def _check_model(folder: ConfigFolder, flow: Flow) -> None:
+    if not flow.surface.asks_model:
+        return
+    types = {str(model.get("type")) for model in folder.values.get("models") or [] if isinstance(model, dict)}
+    wanted = flow.surface.parameters.get("model")
+    task = flow.surface.name.replace(" ", "_")
+    if not (wanted in types if wanted else types & {"main", task, flow.surface.manifest}):
+        name = wanted or "main"
+        raise folder.error(
+            flow.key,
+            f"The rail {flow.text!r} asks a model of type {name!r}, and none is configured.",
+            f"Add {{type: {name}, engine: {ENGINE}, model: base}} under models.",
+        )
+
+
+def _check_models(folder: ConfigFolder) -> None:
+    seen: set[str] = set()
+    for index, model in enumerate(folder.values.get("models") or []):
+        key: KeyPath = ("models", index)
+        if not isinstance(model, dict):
+            raise folder.error(key, "A model is a mapping.", "Give it type, engine and model.")
+        if model.get("engine") != ENGINE:
+            raise folder.error(
+                (*key, "engine"),
+                f"The engine {model.get('engine')!r} is not available: rails ask the serving engine only.",
+                f"Write `engine: {ENGINE}`; `model` is an adapter alias or digest, or `base`.",
+            )
+        if str(model.get("type")) in seen:
+            raise folder.error(key, f"There are two models of type {model.get('type')!r}.", "Keep one.")
+        seen.add(str(model.get("type")))
+        for name, value in (model.get("parameters") or {}).items():
+            if name not in _MODEL_PARAMETERS:
+                raise folder.error(
+                    (*key, "parameters", name), "Nobody reads it.", spelling_hint(name, _MODEL_PARAMETERS)
+                )
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise folder.error((*key, "parameters", name), "It must be a whole number over 0.", "Correct it.")
+        for name in ("api_key_env_var", "cache", "mode"):
+            if name in model:
+                raise folder.error((*key, name), "The serving engine has no such setting.", "Remove it.")

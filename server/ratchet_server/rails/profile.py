@@ -1,0 +1,194 @@
+"""One named, immutable set of rails, compiled from a NeMo configuration folder.
+
+A request takes a profile once and keeps it, so a reload never changes the rules in the middle of an answer. It must not
+know gRPC, tenants or where profiles are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ratchet_server.rails.configfolder import read_config_folder
+from ratchet_server.rails.gate import GuardedStream
+from ratchet_server.rails.generation import Generate
+from ratchet_server.rails.message import Message, turn_to_judge
+from ratchet_server.rails.runner import GuardRail, RailRunner
+from ratchet_server.rails.scoring import ScorerPool
+from ratchet_server.rails.settings import Streaming
+from ratchet_server.rails.verdict import ALLOWED, Decision, Direction
+
+if TYPE_CHECKING:
+    from ratchet_server.rails.nemo import InProcessModel
+    from ratchet_server.rails.validation import ValidConfig
+
+__all__ = ["Profile", "compile_profile"]
+
+_RAIL_ANSWER_TOKENS = 8
+_MODEL_TIMEOUT_MS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A compiled rail profile.
+
+    Attributes:
+        name: How requests ask for it.
+        version: "sha256:..." over the configuration, the code versions and the scorers. Equal versions judge equally.
+        streaming: How answers are released.
+    """
+
+    name: str
+    version: str
+    streaming: Streaming
+    _input: RailRunner
+    _output: RailRunner
+
+    @property
+    def input_rails(self) -> tuple[str, ...]:
+        """The rails that judge prompts, in order."""
+        return self._input.names
+
+    @property
+    def output_rails(self) -> tuple[str, ...]:
+        """The rails that judge answers, in order."""
+        return self._output.names
+
+    async def check_input(self, messages: Sequence[Message]) -> Decision:
+        """Judge the present turn of a conversation. Never raises; cancelling it cancels the rails."""
+        turn = turn_to_judge(messages)
+        return await self._input.check(turn, None, len(turn[-1]["content"]))
+
+    async def check_output(self, messages: Sequence[Message], text: str) -> Decision:
+        """Judge a whole answer. Never raises; cancelling it cancels the rails. There is nothing to judge in ""."""
+        return await self._judge(messages, text, partial=False)
+
+    def guard_stream(
+        self,
+        messages: Sequence[Message],
+        deltas: AsyncIterator[str],
+        *,
+        input_check: Awaitable[Decision] | None = None,
+    ) -> GuardedStream:
+        """Guard an answer while it is generated.
+
+        Args:
+            messages: The conversation.
+            deltas: The answer as it is generated. Closed exactly once, however the stream ends.
+            input_check: `check_input` of the same conversation, still open: generation runs meanwhile, and nothing
+                leaves before it has passed. None: the caller has checked the prompt.
+
+        Returns:
+            `Released` events, then one `Finished` or `Blocked`. Close it (`contextlib.aclosing`) when leaving early.
+        """
+
+        async def judge(text: str, partial: bool) -> Decision:
+            return await self._judge(messages, text, partial=partial)
+
+        return GuardedStream(deltas, judge, self.streaming, input_check)
+
+    async def _judge(self, messages: Sequence[Message], text: str, *, partial: bool) -> Decision:
+        if not text:
+            return ALLOWED
+        conversation = [{"role": m.role, "content": m.content} for m in messages]
+        return await self._output.check(conversation, text, len(text), partial=partial)
+
+
+def compile_profile(name: str, folder: Path, *, scorers: ScorerPool, generate: Generate | None = None) -> Profile:
+    """Compile a configuration folder. Imports NeMo and loads scorers: call it in a worker thread.
+
+    Args:
+        name: The profile's name.
+        folder: config.yml, optionally with further YAML files (prompts).
+        scorers: Runs the scorers of its rails; each is loaded and warmed up here.
+        generate: Asks the serving engine, for rails that ask a model. None: such rails are refused.
+
+    Raises:
+        RailConfigError: The configuration cannot be served exactly as written.
+        ScorerError: A scorer does not load.
+        RailUnavailable: An installed rail package does not load.
+    """
+    # Here, because importing them imports NeMo, which takes a second.
+    from ratchet_server.rails import nemo
+    from ratchet_server.rails.validation import validate
+
+    catalog = nemo.merged_catalog()
+    valid = validate(read_config_folder(folder), catalog)
+    sides, scorer_versions = _compile_rails(valid, catalog, scorers, generate)
+    limit = valid.settings.limits.max_text_chars
+    rails = valid.nemo.rails
+    return Profile(
+        name,
+        _version(valid.source.values, scorer_versions),
+        valid.settings.streaming,
+        RailRunner(Direction.INPUT, tuple(sides[Direction.INPUT]), scorers, limit, bool(rails.input.parallel)),
+        RailRunner(Direction.OUTPUT, tuple(sides[Direction.OUTPUT]), scorers, limit, bool(rails.output.parallel)),
+    )
+
+
+def _compile_rails(
+    valid: ValidConfig, catalog: Any, scorers: ScorerPool, generate: Generate | None
+) -> tuple[dict[Direction, list[GuardRail]], dict[str, str]]:
+    """Compile the enabled rails of both sides; also return the versions of the scorers they use."""
+    from ratchet_server.rails import nemo
+
+    models = _models(valid.nemo, generate)
+    sides: dict[Direction, list[GuardRail]] = {direction: [] for direction in Direction}
+    versions: dict[str, str] = {}
+    for flow in valid.flows:
+        settings, surface = flow.settings, flow.surface
+        if not settings.enabled:
+            continue
+        if surface.asks_model and generate is None:
+            raise valid.source.error(
+                flow.key,
+                f"The rail {flow.text!r} asks a language model, and none can be asked here.",
+                "Serve it with an engine, or disable it under custom_data.ratchet.rails.",
+            )
+        try:
+            body = nemo.compile_flow(flow.text, flow.direction, valid.nemo, models, catalog)
+        except nemo.RailCompilationError as error:
+            raise valid.source.error(flow.key, f"{error}.", "Correct the flow or install what it needs.") from error
+        if surface.scorer:
+            scorers.warm_up(surface.scorer)
+            versions[surface.scorer] = scorers.scorer(surface.scorer).version
+        timeout_s = settings.timeout_ms / 1e3
+        rail = GuardRail(flow.text, body, timeout_s, settings.fail_open, own_context=surface.asks_model)
+        sides[flow.direction].append(rail)
+    return sides, versions
+
+
+def _models(config: Any, generate: Generate | None) -> dict[str, InProcessModel]:
+    from ratchet_server.rails import nemo
+
+    if generate is None:
+        return {}
+    return {
+        model.type: nemo.InProcessModel(
+            generate,
+            model.model,
+            max_tokens=model.parameters.get("max_tokens", _RAIL_ANSWER_TOKENS),
+            timeout_s=model.parameters.get("timeout_ms", _MODEL_TIMEOUT_MS) / 1e3,
+        )
+        for model in config.models
+    }
+
+
+def _version(values: Mapping[str, object], scorers: Mapping[str, str]) -> str:
+    basis = {
+        "config": values,
+        "scorers": dict(scorers),
+        "nemoguardrails": importlib.metadata.version("nemoguardrails"),
+        "rails": _CODE_VERSION,
+    }
+    canonical = json.dumps(basis, sort_keys=True, separators=(",", ":"), default=str)
+    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+# Raised whenever the rails of this repository judge differently under the same configuration.
+_CODE_VERSION = 1

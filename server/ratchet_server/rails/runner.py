@@ -1,0 +1,171 @@
+"""Runs the rails of one side: deadline and fail mode per rail, three-valued verdicts, one decision.
+
+It must not know where rails come from, nor what happens to a text after the decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ratchet_plugins.nemo.context import PARTIAL, SCORING, Scoring
+
+from ratchet_server.rails.verdict import ALLOWED, Decision, Direction, Outcome, RailResult, Verdict
+
+__all__ = ["GuardRail", "RailBody", "RailRunner"]
+
+_Judged = tuple[Verdict, Mapping[str, float]]
+
+
+class RailBody(Protocol):
+    """What a rail runs."""
+
+    async def execute(self, messages: Sequence[dict[str, str]], text: str | None) -> RailResult:
+        """Judge one text. May raise anything."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRail:
+    """A rail with its place and its fail mode.
+
+    Attributes:
+        flow: The flow as configured.
+        timeout_s: Seconds after which it has failed.
+        fail_open: Whether its failure lets the text pass.
+        own_context: Run it in a task of its own: NeMo's model calls set context variables that would stay.
+    """
+
+    flow: str
+    body: RailBody
+    timeout_s: float
+    fail_open: bool = False
+    own_context: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RailRunner:
+    """The rails of one side of one profile. Holds no state of any request.
+
+    Attributes:
+        parallel: Run them at the same time; the first one that stops the text cancels the others. Otherwise one after
+            the other, in the order of the configuration, until one stops it.
+    """
+
+    direction: Direction
+    rails: tuple[GuardRail, ...]
+    scoring: Scoring
+    max_text_chars: int
+    parallel: bool = False
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(rail.flow for rail in self.rails))
+
+    async def check(
+        self, messages: Sequence[dict[str, str]], text: str | None, judged_chars: int, *, partial: bool = False
+    ) -> Decision:
+        """Judge one text.
+
+        Args:
+            messages: The conversation, as `turn_to_judge` returns it.
+            text: The answer, for output rails.
+            judged_chars: Length of the text under judgement.
+            partial: More of the answer will follow.
+
+        Returns:
+            The decision. Nothing a rail does makes this raise; cancelling it cancels the rails.
+        """
+        if not self.rails:
+            return ALLOWED
+        if judged_chars > self.max_text_chars:
+            return self._too_long(judged_chars)
+        scoring, growing = SCORING.set(self.scoring), PARTIAL.set(partial)
+        try:
+            judged = await (self._together if self.parallel else self._in_turn)(messages, text)
+        finally:
+            PARTIAL.reset(growing)
+            SCORING.reset(scoring)
+        scores: dict[str, float] = {}
+        for _, seen in judged:
+            for name, value in seen.items():
+                scores[name] = max(value, scores.get(name, 0.0))
+        return Decision.of([verdict for verdict, _ in judged], scores)
+
+    async def _in_turn(self, messages: Sequence[dict[str, str]], text: str | None) -> list[_Judged]:
+        judged: list[_Judged] = []
+        for rail in self.rails:
+            judged.append(await self._run(rail, messages, text))
+            if _stops(judged[-1][0]):
+                break
+        return judged
+
+    async def _together(self, messages: Sequence[dict[str, str]], text: str | None) -> list[_Judged]:
+        tasks = [asyncio.create_task(self._run(rail, messages, text)) for rail in self.rails]
+        waiting = set(tasks)
+        try:
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if any(_stops(task.result()[0]) for task in done):
+                    break
+        finally:
+            for task in waiting:
+                task.cancel()
+            if waiting:
+                await asyncio.gather(*waiting, return_exceptions=True)
+        return [task.result() for task in tasks if not task.cancelled()]
+
+    async def _run(self, rail: GuardRail, messages: Sequence[dict[str, str]], text: str | None) -> _Judged:
+        begin = time.perf_counter()
+        result = await self._result(rail, messages, text)
+        elapsed_ms = (time.perf_counter() - begin) * 1e3
+        enforced = not (rail.fail_open and result.outcome is Outcome.FAILED)
+        verdict = Verdict(
+            rail.flow,
+            self.direction,
+            result.outcome,
+            result.reason,
+            result.score,
+            result.threshold,
+            elapsed_ms,
+            enforced,
+        )
+        prefix = "input_" if self.direction is Direction.INPUT else ""
+        return verdict, {f"{prefix}{name}": value for name, value in (result.scores or {}).items()}
+
+    async def _result(self, rail: GuardRail, messages: Sequence[dict[str, str]], text: str | None) -> RailResult:
+        try:
+            async with asyncio.timeout(rail.timeout_s) as deadline:
+                call = rail.body.execute(messages, text)
+                result = await (asyncio.create_task(call) if rail.own_context else call)
+        except TimeoutError:
+            return RailResult(Outcome.FAILED, f"no verdict within {rail.timeout_s:g} s")
+        # Whatever a rail raises, it has failed. Only the kind is reported: the message may quote the text.
+        except Exception as error:
+            return RailResult(Outcome.FAILED, f"the rail raised {type(error).__name__}")
+        # A rail that swallows its cancellation returns late, and too late is failed.
+        if deadline.expired():
+            return RailResult(Outcome.FAILED, f"no verdict within {rail.timeout_s:g} s")
+        return _sane(result)
+
+    def _too_long(self, judged_chars: int) -> Decision:
+        reason = f"the text has {judged_chars} characters; {self.max_text_chars} can be judged"
+        return Decision.of([Verdict(flow, self.direction, Outcome.FAILED, reason) for flow in self.names], {})
+
+
+def _stops(verdict: Verdict) -> bool:
+    return verdict.enforced and verdict.outcome is not Outcome.ALLOW
+
+
+def _sane(result: object) -> RailResult:
+    if not isinstance(result, RailResult):
+        return RailResult(Outcome.FAILED, f"the rail returned a {type(result).__name__}")
+    values = [*(result.scores or {}).values(), *([result.score] if result.score is not None else [])]
+    if not all(0.0 <= value <= 1.0 for value in values):
+        return RailResult(Outcome.FAILED, "the rail returned a score outside [0, 1]")
+    if result.rewrite:
+        return RailResult(Outcome.BLOCK, "the rail wants to rewrite the text, which is not done: blocked")
+    return result

@@ -1,0 +1,78 @@
+"""What Ratchet adds to a NeMo configuration, under `custom_data.ratchet`: streaming, limits, fail modes per rail.
+
+Only shapes and defaults; what they do is in the gate and the runner.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["Limits", "RailSettings", "RatchetSettings", "Streaming"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Streaming(_Strict):
+    """How an answer is released while it is generated."""
+
+    mode: Literal["strict", "bounded", "buffered"] = "strict"
+    """strict: a character leaves once a window with all text before it and `holdback_chars` after it has passed.
+    bounded: up to `unreviewed_chars` more may leave ahead of that. buffered: nothing leaves before all has passed."""
+
+    unreviewed_chars: int | None = Field(default=None, ge=1, le=10_000)
+    """The N of bounded mode, and of no other."""
+
+    window_chars: int = Field(default=160, ge=1, le=10_000)
+    """New characters after which the answer so far is judged."""
+
+    holdback_chars: int | None = Field(default=None, ge=0, le=4_096)
+    """Judged characters kept back, because what follows may complete a violation. Default: the longest match of the
+    output patterns, at least 48."""
+
+    max_wait_ms: int = Field(default=250, ge=1, le=60_000)
+    """Text waits no longer than this to be judged, however few characters have come."""
+
+    @model_validator(mode="after")
+    def _bound_belongs_to_bounded(self) -> Streaming:
+        if (self.mode == "bounded") != (self.unreviewed_chars is not None):
+            raise ValueError("`unreviewed_chars` is required in mode bounded and means nothing in the others")
+        return self
+
+
+class Limits(_Strict):
+    """Bounds on what is judged."""
+
+    max_text_chars: int = Field(default=200_000, ge=1, le=10_000_000)
+    """A longer text is not judged; the check counts as failed."""
+
+
+class RailSettings(_Strict):
+    """One rail's settings, by its flow as listed under `rails.input.flows` or `rails.output.flows`."""
+
+    enabled: bool = True
+    """A disabled rail is validated but not run."""
+
+    timeout_ms: int = Field(default=5_000, ge=1, le=600_000)
+    """A rail that takes longer has failed."""
+
+    fail_open: bool = False
+    """Let the text pass if this rail fails. The failure is still reported."""
+
+    on_rewrite: Literal["block"] | None = None
+    """What to do when a rail that can rewrite the text wants to. Rewriting is not supported, so such a rail is refused
+    unless this says `block`."""
+
+    unaudited: bool = False
+    """Run a rail that is not known to fail closed (some of NeMo's allow the text when their service is down)."""
+
+
+class RatchetSettings(_Strict):
+    """Everything under `custom_data.ratchet`."""
+
+    streaming: Streaming = Field(default_factory=Streaming)
+    limits: Limits = Field(default_factory=Limits)
+    rails: dict[str, RailSettings] = Field(default_factory=dict)

@@ -1,0 +1,212 @@
+"""Adapters into the engine, and the champion from one to the next.
+
+An adapter becomes routable only here: fetched by digest, loaded, proven. Promotion and rollback are one registry
+transaction each, then one assignment in the router: requests in flight keep their adapter. Must not know gRPC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+
+from ratchet_adapters.artifacts import ArtifactStore
+from ratchet_adapters.registry import AdapterRecord, Registry, Routing
+
+from ratchet_server.engine.engine import Engine
+from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
+from ratchet_server.observability.metrics import Metrics
+from ratchet_server.routing.router import Router
+
+log = logging.getLogger(__name__)
+
+
+class AdapterUnavailable(Exception):
+    """The adapter a request is routed to cannot be served; answering with the base model instead would be unsafe."""
+
+    def __init__(self, digest: str, why: str) -> None:
+        super().__init__(
+            f"adapter {digest[:19]} cannot be served: {why}; roll back (ratchet adapters rollback) or restore its files"
+        )
+        self.digest = digest
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A change of champion and how long it took, from the call to the first request on the new one."""
+
+    routing: Routing
+    milliseconds: float
+
+
+class Swaps:
+    """One per server."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        artifacts: ArtifactStore,
+        engine: Engine,
+        router: Router,
+        metrics: Metrics,
+        *,
+        keep: int,
+    ) -> None:
+        """`keep`: adapters held in the engine; the longest unused one that no alias points at makes room."""
+        self._registry = registry
+        self._artifacts = artifacts
+        self._engine = engine
+        self._router = router
+        self._metrics = metrics
+        self._keep = keep
+        self._proven: dict[str, float] = {}
+        self._lock = asyncio.Lock()
+        self._poll: asyncio.Task[None] | None = None
+
+    def routable(self, digest: str) -> bool:
+        """Loaded and proven; the base model always is."""
+        return not digest or (digest in self._proven and digest in self._engine.loaded())
+
+    async def ensure(self, digest: str) -> None:
+        """Loads and proves an adapter unless it is routable already.
+
+        Raises:
+            ArtifactMissing, ArtifactCorrupt: its files.
+            AdapterLoadFailed: the engine refuses it.
+            AdapterHasNoEffect, AdapterFingerprintMismatch: it is not what it claims to be.
+        """
+        if self.routable(digest):
+            if digest:
+                self._proven[digest] = time.monotonic()
+            return
+        async with self._lock:
+            if not self.routable(digest):
+                await self._load(digest)
+
+    async def usable(self, digest: str) -> None:
+        """As `ensure`, for the request path: any failure becomes AdapterUnavailable, never the base model."""
+        try:
+            await self.ensure(digest)
+        except Exception as error:
+            log.exception("adapter %s cannot be served", digest)
+            raise AdapterUnavailable(digest, str(error)) from error
+
+    async def promote(self, name: str, *, expected_champion: str | None, actor: str, reason: str) -> Swap:
+        """Makes a proven adapter the champion if its newest report against the present champion is PASS.
+
+        Raises:
+            AdapterNotFound, GateRefused, ChampionChanged: from the registry, nothing changed.
+            AdapterHasNoEffect and the other errors of `ensure`: nothing changed.
+        """
+        started = time.perf_counter()
+        record = await asyncio.to_thread(self._registry.adapter, name)
+        await self.ensure(record.digest)
+        routing = await asyncio.to_thread(
+            self._registry.promote, record.digest, expected_champion=expected_champion, actor=actor, reason=reason
+        )
+        return self._swapped("promote", routing, started)
+
+    async def rollback(self, *, actor: str, reason: str) -> Swap:
+        """Puts the previous champion back, whatever state the present one is in.
+
+        Raises:
+            NothingToRollBack: the base model already serves and nothing was promoted before.
+        """
+        started = time.perf_counter()
+        routing = await asyncio.to_thread(self._registry.rollback, actor=actor, reason=reason)
+        swap = self._swapped("rollback", routing, started)
+        await self.usable(routing.champion)
+        return swap
+
+    def _swapped(self, kind: str, routing: Routing, started: float) -> Swap:
+        self._router.apply(routing)
+        seconds = time.perf_counter() - started
+        self._metrics.swap(kind, seconds)
+        self._metrics.champion(routing.champion)
+        log.info("%s: champion is %s after %.0f ms", kind, routing.champion[:19] or "base", seconds * 1e3)
+        return Swap(routing, seconds * 1e3)
+
+    async def remove(self, name: str) -> None:
+        """Takes an unrouted adapter out of the engine; waits for its requests."""
+        record = await asyncio.to_thread(self._registry.adapter, name)
+        if record.digest in self._router.routed():
+            raise AdapterInUse(record.digest)
+        async with self._lock:
+            self._proven.pop(record.digest, None)
+            if record.digest in self._engine.loaded():
+                await self._engine.unload(record.digest)
+
+    async def start(self, poll_seconds: float) -> None:
+        """Brings champion and previous up, then follows what other servers change."""
+        for digest in sorted(self._router.routed(), key=lambda d: d != self._router.routing.champion):
+            try:
+                await self.ensure(digest)
+            except Exception:
+                log.exception("adapter %s is routed but cannot be served; its requests are refused", digest)
+        self._metrics.champion(self._router.routing.champion)
+        self._poll = asyncio.create_task(self._follow(poll_seconds), name="routing")
+
+    async def stop(self) -> None:
+        """Stops following."""
+        if self._poll:
+            self._poll.cancel()
+            await asyncio.gather(self._poll, return_exceptions=True)
+
+    async def _follow(self, poll_seconds: float) -> None:
+        while True:
+            await asyncio.sleep(poll_seconds)
+            try:
+                routing = await asyncio.to_thread(self._registry.routing)
+                if routing.version > self._router.routing.version:
+                    if not self.routable(routing.champion):
+                        await self.ensure(routing.champion)
+                    self._swapped("promote", routing, time.perf_counter())
+            except Exception:
+                # The table in force stays in force: the last known good.
+                log.exception("cannot follow the registry")
+
+    async def _load(self, digest: str) -> None:
+        record = await asyncio.to_thread(self._registry.adapter, digest)
+        started = time.perf_counter()
+        try:
+            folder = await asyncio.to_thread(self._artifacts.fetch, digest)
+            await self._make_room()
+            await self._engine.load(digest, folder)
+            await self._prove(record)
+        except Exception:
+            self._metrics.adapter_load("error", time.perf_counter() - started)
+            raise
+        self._metrics.adapter_load("ok", time.perf_counter() - started)
+        self._proven[digest] = time.monotonic()
+
+    async def _prove(self, record: AdapterRecord) -> None:
+        started = time.perf_counter()
+        try:
+            proof = await self._engine.prove(record.digest, record.proof)
+        except Exception as error:
+            kinds = {AdapterHasNoEffect: "no_effect", AdapterFingerprintMismatch: "mismatch"}
+            self._metrics.proof(kinds.get(type(error), "error"), time.perf_counter() - started)
+            await self._engine.unload(record.digest)
+            raise
+        self._metrics.proof("pass", time.perf_counter() - started)
+        if record.proof is None:
+            await asyncio.to_thread(self._registry.record_proof, record.digest, proof, "server")
+
+    async def _make_room(self) -> None:
+        routed = self._router.routed()
+        while len(self._engine.loaded()) >= self._keep:
+            spare = [d for d in self._engine.loaded() if d not in routed]
+            if not spare:
+                return
+            oldest = min(spare, key=lambda d: self._proven.get(d, 0.0))
+            self._proven.pop(oldest, None)
+            await self._engine.unload(oldest)
+
+
+class AdapterInUse(Exception):
+    """An alias still points at the adapter."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"adapter {digest[:19]} is routed (champion or previous); promote another one first")
+        self.digest = digest

@@ -1,0 +1,139 @@
+"""The one table from domain errors to gRPC statuses, and the rich status that carries the cause.
+
+Knows every package's error classes by name only, so that importing it pulls in nothing heavy. An error that is
+not in the table becomes INTERNAL with an id that finds it in the log; its text never reaches the wire.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+log = logging.getLogger(__name__)
+
+DOMAIN = "ratchet"
+_INVALID, _NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
+_REFUSED, _UNAVAILABLE = grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAVAILABLE
+
+# Class name -> status. A subclass inherits the row of its nearest listed ancestor.
+STATUS: dict[str, grpc.StatusCode] = {
+    # requests
+    "RequestInvalid": _INVALID,
+    "PromptTooLong": _INVALID,
+    "ConversationInvalid": _INVALID,
+    "UnknownProfile": _NOT_FOUND,
+    "UnknownMethod": _INVALID,
+    "RunOptionsInvalid": _INVALID,
+    # adapters
+    "AdapterNotFound": _NOT_FOUND,
+    "AdapterAmbiguous": _INVALID,
+    "AdapterInvalid": _INVALID,
+    "AdapterHasNoEffect": _REFUSED,
+    "AdapterFingerprintMismatch": _REFUSED,
+    "AdapterNotLoaded": _UNAVAILABLE,
+    "AdapterLoadFailed": _REFUSED,
+    "AdapterInUse": _REFUSED,
+    "AdapterUnavailable": _UNAVAILABLE,
+    # artifacts
+    "ArtifactMissing": _NOT_FOUND,
+    "ArtifactCorrupt": grpc.StatusCode.DATA_LOSS,
+    "ArtifactStoreFull": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    # registry
+    "GateRefused": _REFUSED,
+    "ChampionChanged": grpc.StatusCode.ABORTED,
+    "NothingToRollBack": _REFUSED,
+    "RunNotFound": _NOT_FOUND,
+    "ReportNotFound": _NOT_FOUND,
+    "RegistryUnavailable": _UNAVAILABLE,
+    # flags
+    "FlagNotFound": _NOT_FOUND,
+    "ExchangeNotFound": _NOT_FOUND,
+    "AlreadyReviewed": _REFUSED,
+    "PageTokenInvalid": _INVALID,
+    # engine, rails
+    "EngineUnavailable": _UNAVAILABLE,
+    "EngineOverloaded": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "DeadlineExceeded": grpc.StatusCode.DEADLINE_EXCEEDED,
+    "RailFailed": _UNAVAILABLE,
+    "ScorerError": _UNAVAILABLE,
+}
+_RETRYABLE = {_UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED}
+
+
+class RequestInvalid(Exception):
+    """A request breaks a rule that protovalidate cannot state.
+
+    Attributes:
+        violations: (path of the field, what is wrong with it) pairs.
+    """
+
+    def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {what}" if field else what for field, what in violations))
+        self.violations = tuple(violations)
+
+
+@dataclass(frozen=True)
+class WireError:
+    """A gRPC status with its `google.rpc.Status`."""
+
+    code: grpc.StatusCode
+    detail: str
+    status: status_pb2.Status
+
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """The metadata entry from which clients read the details."""
+        return (("grpc-status-details-bin", self.status.SerializeToString()),)
+
+
+def _code_of(error: BaseException) -> grpc.StatusCode | None:
+    for kind in type(error).__mro__:
+        if kind.__name__ in STATUS:
+            return STATUS[kind.__name__]
+    return grpc.StatusCode.DEADLINE_EXCEEDED if isinstance(error, TimeoutError) else None
+
+
+def _reason(name: str) -> str:
+    """`AdapterNotFound` -> `ADAPTER_NOT_FOUND`."""
+    return "".join(f"_{c}" if c.isupper() and i else c for i, c in enumerate(name)).upper()
+
+
+def _facts(error: BaseException) -> dict[str, str]:
+    plain = {k: v for k, v in vars(error).items() if not k.startswith("_")}
+    return {k: str(v) for k, v in plain.items() if isinstance(v, str | int | float | bool)}
+
+
+def wire_error(error: BaseException) -> WireError:
+    """The status of any exception; unknown ones are logged and become INTERNAL with an id."""
+    code = _code_of(error)
+    if code is None:
+        ident = uuid.uuid4().hex[:12]
+        log.error("internal error %s", ident, exc_info=error)
+        code, detail = grpc.StatusCode.INTERNAL, f"internal error {ident}; the server's log has the cause"
+        info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"error_id": ident})
+    else:
+        detail = str(error) or "the deadline passed before the answer was complete"
+        info = error_details_pb2.ErrorInfo(reason=_reason(type(error).__name__), domain=DOMAIN, metadata=_facts(error))
+    details: list[any_pb2.Any] = [_pack(info)]
+    if isinstance(error, RequestInvalid):
+        bad = error_details_pb2.BadRequest()
+        for field, what in error.violations:
+            bad.field_violations.add(field=field, description=what)
+        details.append(_pack(bad))
+    if code in _RETRYABLE:
+        details.append(_pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=1))))
+    status = status_pb2.Status(code=code_pb2.Code.Value(code.name), message=detail, details=details)
+    return WireError(code, detail, status)
+
+
+def _pack(
+    message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
+) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,1 @@
+"""The way of one request through router, rails, engine and capture."""

@@ -1,0 +1,244 @@
+"""The way of one request: route, generate while the input rails decide, release what the output rails let pass, score.
+
+One path for every RPC and every protocol. Must not know the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from ratchet_adapters.flags import Exchange
+
+from ratchet_server.engine.engine import Engine, EngineRequest
+from ratchet_server.observability.metrics import Metrics
+from ratchet_server.rails.gate import Blocked
+from ratchet_server.rails.gate import Finished as GateFinished
+from ratchet_server.rails.gate import Released as GateReleased
+from ratchet_server.rails.profile import Profile
+from ratchet_server.rails.profiles import RailProfiles
+from ratchet_server.rails.verdict import ALLOWED, Decision, Outcome, Verdict
+from ratchet_server.routing.router import Route, Router
+from ratchet_server.routing.swap import Swaps
+from ratchet_server.serving.errors import RailFailed
+from ratchet_server.serving.exchange import EVALUATION, Finished, Released, Request, Timings
+from ratchet_server.serving.scoring import ExchangeScores
+from ratchet_server.traffic.capture import Capture
+
+
+@dataclass
+class _Tally:
+    """What one request has seen so far."""
+
+    started: float = field(default_factory=time.perf_counter)
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    token_times: list[float] = field(default_factory=list)
+    first_text: float | None = None
+    text: str = ""
+    generated: str = ""
+
+    def since(self) -> float:
+        return time.perf_counter() - self.started
+
+    def gaps(self) -> list[float]:
+        """Seconds between tokens as the engine delivered them."""
+        return [b - a for a, b in zip(self.token_times, self.token_times[1:], strict=False)]
+
+
+class RequestPath:
+    """One per server."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        router: Router,
+        swaps: Swaps,
+        profiles: RailProfiles,
+        scores: ExchangeScores,
+        capture: Capture,
+        metrics: Metrics,
+    ) -> None:
+        self._engine = engine
+        self._router = router
+        self._swaps = swaps
+        self._profiles = profiles
+        self._scores = scores
+        self._capture = capture
+        self._metrics = metrics
+
+    async def run(self, request: Request) -> AsyncIterator[Released | Finished]:
+        """Released text, then one Finished. Closing the iterator aborts the generation.
+
+        Raises:
+            AdapterNotFound, AdapterUnavailable, UnknownProfile, PromptTooLong: before anything is generated.
+            RailFailed: a guarding rail broke; nothing it guards was released.
+            EngineUnavailable, EngineOverloaded, DeadlineExceeded: from the engine.
+        """
+        profile = self._profiles.get(request.profile)
+        route = await self._router.resolve(request.adapter)
+        await self._swaps.usable(route.digest)
+        tally = _Tally()
+        self._metrics.request_started(route.digest, profile.name)
+        try:
+            with self._router.serving(route):
+                async for item in self._serve(request, route, profile, tally):
+                    yield item
+        except (Exception, asyncio.CancelledError, GeneratorExit) as error:
+            self._metrics.request_failed(route.digest, profile.name, type(error).__name__)
+            raise
+
+    async def _serve(
+        self, request: Request, route: Route, profile: Profile, tally: _Tally
+    ) -> AsyncIterator[Released | Finished]:
+        input_decision = ALLOWED
+        input_ms = 0.0
+
+        async def input_rails() -> Decision:
+            nonlocal input_decision, input_ms
+            input_decision = await profile.check_input(request.messages)
+            input_ms = tally.since() * 1e3
+            return input_decision
+
+        output, blocked = ALLOWED, None
+        gate = profile.guard_stream(request.messages, self._deltas(request, route, tally), input_check=input_rails())
+        try:
+            async for item in gate:
+                if isinstance(item, GateReleased):
+                    tally.first_text = tally.first_text if tally.first_text is not None else tally.since()
+                    tally.text += item.text
+                    yield Released(item.text)
+                elif isinstance(item, Blocked):
+                    blocked, output = item, item.decision
+                elif isinstance(item, GateFinished):
+                    output = item.decision
+        finally:
+            await gate.aclose()
+        verdicts = _merge(input_decision.verdicts, output.verdicts)
+        self._count_verdicts(profile.name, verdicts)
+        if blocked is not None:
+            if blocked.decision.outcome is Outcome.FAILED:
+                raise RailFailed([v.rail for v in verdicts if v.outcome is Outcome.FAILED and v.enforced])
+            tally.finish_reason = f"blocked_{blocked.direction.value.lower()}"
+        yield await self._finish(
+            request, route, profile, tally, verdicts, {**input_decision.scores, **output.scores}, input_ms
+        )
+
+    async def _deltas(self, request: Request, route: Route, tally: _Tally) -> AsyncIterator[str]:
+        chunks = self._engine.generate(
+            EngineRequest(
+                request_id=request.request_id,
+                messages=request.messages,
+                sampling=request.sampling,
+                digest=route.digest,
+                priority=request.priority,
+                deadline=None if request.deadline is None else time.monotonic() + request.deadline,
+            )
+        )
+        try:
+            async for chunk in chunks:
+                tally.prompt_tokens = chunk.prompt_tokens or tally.prompt_tokens
+                if chunk.token_ids:
+                    tally.completion_tokens += chunk.token_ids
+                    tally.token_times.append(tally.since())
+                if chunk.finish_reason:
+                    tally.finish_reason = chunk.finish_reason
+                tally.generated += chunk.text
+                if chunk.text:
+                    yield chunk.text
+        finally:
+            await chunks.aclose()
+
+    async def _finish(
+        self,
+        request: Request,
+        route: Route,
+        profile: Profile,
+        tally: _Tally,
+        verdicts: tuple[Verdict, ...],
+        seen: dict[str, float],
+        input_ms: float,
+    ) -> Finished:
+        blocked = tally.finish_reason.startswith("blocked")
+        prompt = request.messages[-1].content
+        scores: dict[str, float] = {}
+        if request.priority < EVALUATION:
+            # A blocked answer was never seen by anyone: what the rails scored is all there is to say about it.
+            scores = await self._scores.complete(prompt, "" if blocked else tally.text, seen)
+        done = Finished(
+            finish_reason=tally.finish_reason,
+            adapter_digest=route.digest,
+            adapter_alias=route.alias,
+            profile=profile.name,
+            policy_version=profile.version,
+            verdicts=verdicts,
+            scores=scores,
+            prompt_tokens=tally.prompt_tokens,
+            completion_tokens=tally.completion_tokens,
+            timings=Timings(
+                input_rails_ms=input_ms,
+                time_to_first_token_ms=(tally.first_text or tally.since()) * 1e3,
+                output_rails_ms=sum(v.duration_ms for v in verdicts if v.direction.value == "OUTPUT"),
+                total_ms=tally.since() * 1e3,
+            ),
+        )
+        refusal = scores.get("refusal")
+        self._metrics.request_finished(
+            adapter=route.digest,
+            profile=profile.name,
+            finish_reason=tally.finish_reason,
+            prompt_tokens=tally.prompt_tokens,
+            completion_tokens=tally.completion_tokens,
+            total_s=tally.since(),
+            ttft_s=tally.first_text,
+            inter_token_s=tally.gaps(),
+            toxicity=scores.get("toxicity"),
+            refused=None if refusal is None else refusal >= self._scores.refusal_threshold,
+        )
+        if request.priority < EVALUATION:
+            self._capture.record(_exchange(request, done, tally))
+        return done
+
+    def _count_verdicts(self, profile: str, verdicts: tuple[Verdict, ...]) -> None:
+        for v in verdicts:
+            self._metrics.rail_verdict(
+                profile=profile,
+                rail=v.rail,
+                direction=v.direction.value.lower(),
+                outcome=v.outcome.value.lower(),
+                seconds=v.duration_ms / 1e3,
+            )
+
+
+def _merge(first: tuple[Verdict, ...], second: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+    """Input verdicts first, each once: a blocking input decision comes back from the gate as well."""
+    known = {(v.direction, v.rail) for v in first}
+    return first + tuple(v for v in second if (v.direction, v.rail) not in known)
+
+
+def _exchange(request: Request, done: Finished, tally: _Tally) -> Exchange:
+    return Exchange(
+        request_id=request.request_id,
+        messages=request.messages,
+        completion=tally.generated if done.finish_reason == "blocked_output" else tally.text,
+        adapter_digest=done.adapter_digest,
+        tenant=request.tenant,
+        principal=request.principal,
+        scores=done.scores,
+        verdicts=tuple(
+            {
+                "rail": v.rail,
+                "direction": v.direction.value,
+                "outcome": v.outcome.value,
+                "reason": v.reason,
+                "score": v.score,
+            }
+            for v in done.verdicts
+        ),
+        finish_reason=done.finish_reason,
+        created_at=datetime.now(UTC),
+    )
