@@ -78,8 +78,15 @@ def engine_settings(settings: Settings, base: BaseModel) -> EngineSettings:
 
 
 @asynccontextmanager
-async def running(settings: Settings, say: Say = log.info) -> AsyncIterator[App]:
+async def running(
+    settings: Settings, say: Say = log.info, *, engine: VllmEngine | None = None
+) -> AsyncIterator[App]:
     """Starts the server; on leaving, drains and stops it.
+
+    Args:
+        settings: All of them.
+        say: Told what is being done.
+        engine: A running engine that outlives the server; None: the server has its own.
 
     Order: what can refuse cheaply (port, database, rail configurations) before the engine, which takes longest.
 
@@ -103,7 +110,8 @@ async def running(settings: Settings, say: Say = log.info) -> AsyncIterator[App]
         stack.callback(exporter.close)
         base = await base_model(settings, say)
 
-        engine = VllmEngine(engine_settings(settings, base))
+        own = engine is None
+        engine = engine or VllmEngine(engine_settings(settings, base))
         router = Router(registry, await asyncio.to_thread(registry.routing))
         swaps = Swaps(registry, artifacts, engine, router, metrics, keep=settings.engine.max_loaded)
 
@@ -139,9 +147,10 @@ async def running(settings: Settings, say: Say = log.info) -> AsyncIterator[App]
         await rpc.start()
         stack.push_async_callback(rpc.stop)
 
-        say(f"starting the engine ({base.name}, {engine_settings(settings, base).compute_threads} threads)")
-        stack.push_async_callback(engine.stop)
-        await engine.start()
+        if own:
+            say(f"starting the engine ({base.name}, {engine.settings.compute_threads} threads)")
+            stack.push_async_callback(engine.stop)
+            await engine.start()
         capture.start()
         stack.push_async_callback(capture.close)
         await swaps.start(settings.routing.poll_seconds)

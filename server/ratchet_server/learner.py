@@ -11,6 +11,6 @@ def learner_settings(settings: Settings) -> LearnerSettings:
     """RATCHET_LEARNER_* variables fill in what is the learner's alone."""
     return LearnerSettings(
         state_dir=settings.state_dir,
-        database_url=settings.registry.database_url(settings.state_dir),
-        artifacts_url=settings.artifacts.url or "",
+        registry=settings.registry,
+        artifacts=settings.artifacts,
     )

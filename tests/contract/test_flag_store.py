@@ -50,8 +50,9 @@ def test_saving_an_exchange_again_keeps_the_first(flag_store: FlagStore) -> None
 
 
 @pytest.mark.parametrize(
-    "fields", [{"scores": {"x": math.nan}}, {"request_id": ""}, {"request_id": "é"}, {"tenant": "a\0"}, {"messages": ()},
-               {"adapter_digest": "a"}, {"created_at": datetime(2026, 1, 1)}, {"verdicts": ({"x": {1, 2}},)}],
+    "fields", [{"scores": {"x": math.nan}}, {"request_id": ""}, {"request_id": "é"}, {"tenant": "a\0"},
+               {"messages": ()}, {"adapter_digest": "a"}, {"created_at": datetime(2026, 1, 1)},
+               {"verdicts": ({"x": {1, 2}},)}],
 )  # fmt: skip
 def test_a_poisonous_exchange_is_refused_with_its_batch(flag_store: FlagStore, fields: dict[str, object]) -> None:
     with pytest.raises(InvalidInput):

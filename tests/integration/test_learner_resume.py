@@ -1,11 +1,11 @@
 """A learner killed with -9 in each step resumes there and ends with exactly one adapter, report and promotion.
 
-Real: the learner in a process of its own, DBOS on SQLite, registry, flags, artifact store, dataset, training (TRL and PEFT
-in the learner's training process, on a tiny randomly initialised Llama), evaluation over gRPC, gate, promotion, and the
-kills (SIGKILL, which the learner sends itself at a stated point, so that the point is exact).
-Played: the serving engine. A gRPC server in this process answers from a table, because a random model would never pass a
-gate: the base model complies with everything, the candidate refuses harmful prompts. Registration, load and promotion go
-through the real registry. The judges are a phrase list and a constant, so that no scorer is loaded a dozen times.
+Real: the learner in a process of its own, DBOS on SQLite, registry, flags, artifact store, dataset, training (TRL and
+PEFT in the learner's training process, on a tiny randomly initialised Llama), evaluation over gRPC, gate, promotion,
+and the kills (SIGKILL, which the learner sends itself at a stated point, so that the point is exact).
+Played: the serving engine. A gRPC server in this process answers from a table, because a random model would never pass
+a gate: the base model complies with everything, the candidate refuses harmful prompts. Registration, load and promotion
+go through the real registry. The judges are a phrase list and a constant, so that no scorer is loaded a dozen times.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,6 @@ from typing import Any
 
 import grpc
 import pytest
-
 from ratchet.v1 import (
     adapter_pb2,
     adapter_pb2_grpc,
@@ -44,15 +43,18 @@ from ratchet_adapters.flags import FlagStore, Message, NewFlag
 from ratchet_adapters.learning.learner import Learner
 from ratchet_adapters.learning.progress import RunProgress
 from ratchet_adapters.learning.settings import LearnerSettings
-from ratchet_adapters.learning.steps import Body
+from ratchet_adapters.learning.steps import BODIES, Body
 from ratchet_adapters.learning.trail import Trail
 from ratchet_adapters.learning.workbench import Workbench
+from ratchet_adapters.training.settings import ProcessSettings
+from ratchet_plugins.models.chat import fingerprint
 from ratchet_adapters.registry import ChampionChanged, GateRefused, Registry, RunState
 
-FINGERPRINT = "sha256:" + "ab" * 32
 STEPS = ("select", "replay", "train", "register", "load", "evaluate", "gate", "promote")
-OPTIONS: dict[str, Any] = {}
-LIMIT_S = 90.0
+OPTIONS = {
+    "dataset": {"min_contrast": 0, "min_replay": 0, "contrast_per_refusal": 1.0, "replay_per_refusal": 0.5},
+    "training": {"rank": 8, "alpha": 16, "first_layer": 0.0, "batch_size": 4, "checkpoint_steps": 2},
+}
 
 
 # ---------------------------------------------------------------------------------------------- the serving engine
@@ -75,12 +77,17 @@ class Engine(
     before_promote: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
+        self.fingerprint = fingerprint(self.model)
         self._harmful = {item.prompt for item in seed_items("harmful")}
 
     def GetStatus(self, request: engine_pb2.GetStatusRequest, context: grpc.ServicerContext) -> Any:
         return engine_pb2.GetStatusResponse(
-            base_model="tiny", base_fingerprint=FINGERPRINT, ready=True, model_path=str(self.model),
-            loaded=sorted(self.loaded), rail_profiles=["off"],
+            base_model="tiny",
+            base_fingerprint=self.fingerprint,
+            ready=True,
+            model_path=str(self.model),
+            loaded=sorted(self.loaded),
+            rail_profiles=["off"],
         )
 
     def Generate(self, request: inference_pb2.GenerateRequest, context: grpc.ServicerContext) -> Any:
@@ -117,8 +124,10 @@ class Engine(
         self.before_promote()
         try:
             routing = self.registry.promote(
-                request.adapter, expected_champion=request.expected_champion or None,
-                actor=request.actor, reason=request.reason,
+                request.adapter,
+                expected_champion=request.expected_champion or None,
+                actor=request.actor,
+                reason=request.reason,
             )
         except (GateRefused, ChampionChanged) as error:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
@@ -151,11 +160,47 @@ def listening(engine: Engine, port: int = 0) -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------- the learner, killed
 
 
-def learner_process(settings: LearnerSettings, kill: str) -> subprocess.Popen[bytes]:
-    """Start a learner that works until no run is left, or until it reaches its kill point ("" for none)."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, __file__, settings.model_dump_json(), kill]
-    return subprocess.Popen(command, env=environment, stderr=(settings.state_dir / "learner.log").open("ab"))
+class Learners:
+    """Learner processes, one after another, forked from a process that has imported everything and started nothing."""
+
+    def __init__(self, settings: LearnerSettings) -> None:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._log = settings.state_dir / "learner.log"
+        with self._log.open("ab") as log:
+            self._parent = subprocess.Popen(
+                [sys.executable, __file__, settings.model_dump_json()],
+                env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, bufsize=1,
+            )  # fmt: skip
+
+    def run(self, kill: str = "") -> int:
+        """Run a learner until no run is left, or until its kill point; return its exit code."""
+        assert self._parent.stdin is not None and self._parent.stdout is not None
+        self._parent.stdin.write(f"{kill}\n")
+        return int(self._parent.stdout.readline())
+
+    @property
+    def last_words(self) -> str:
+        return self._log.read_text()[-4000:]
+
+    def close(self) -> None:
+        self._parent.kill()
+        self._parent.wait()
+
+
+def fork_learners(settings: LearnerSettings) -> None:
+    """Fork a learner for each kill point read, and answer with its exit code."""
+    from dbos import DBOS  # noqa: F401
+    from ratchet_adapters.datasets import builder  # noqa: F401
+    from ratchet_adapters.evals import remote, runner  # noqa: F401
+    from ratchet_adapters.learning import workflow  # noqa: F401
+
+    assert threading.active_count() == 1
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            main(settings, line.strip())
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)  # noqa: T201
 
 
 def main(settings: LearnerSettings, kill: str) -> None:
@@ -191,7 +236,8 @@ def main(settings: LearnerSettings, kill: str) -> None:
         return start(run_id)
 
     workflow.start = started
-    workflow.BODIES = {name: noted(name, body) for name, body in workflow.BODIES.items()}
+    patched: Any = workflow
+    patched.BODIES = {name: noted(name, body) for name, body in BODIES.items()}
     workbench._judges = word_judges  # type: ignore[assignment]
     asyncio.run(until_idle(settings))
 
@@ -228,6 +274,7 @@ class World:
     settings: LearnerSettings
     registry: Registry
     engine: Engine
+    learners: Learners
 
     @property
     def bodies(self) -> Counter[str]:
@@ -239,32 +286,29 @@ class World:
         """Ledger entries by kind."""
         return Counter(entry.kind for entry in self.registry.ledger(limit=10_000))
 
-    def learn(self, kill: str = "") -> int:
-        """Run one learner to its end, or to its kill point; return its exit code."""
-        process = learner_process(self.settings, kill)
-        try:
-            return process.wait(LIMIT_S)
-        finally:
-            process.kill()
-            process.wait()
-
-    @property
-    def last_words(self) -> str:
-        return (self.settings.state_dir / "learner.log").read_text()[-4000:]
-
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setenv("RATCHET_CACHE", str(tmp_path / "cache"))
     state_dir = tmp_path / "state"
     state_dir.mkdir()
     registry = Registry.open(f"sqlite:///{state_dir / 'ratchet.db'}")
     engine = Engine(registry, tiny_model(tmp_path / "model"))
     with registry, listening(engine) as address:
         settings = LearnerSettings(
-            state_dir=state_dir, server=address, poll_interval_s=0.05, progress_interval_s=0.0, embed_texts=False,
-            step_backoff_s=0.05, evaluation=EvalSettings(retry_initial_s=0.05, retry_max_s=0.2),
+            state_dir=state_dir,
+            server=address,
+            poll_interval_s=0.05,
+            progress_interval_s=0.0,
+            embed_texts=False,
+            step_backoff_s=0.05, process=ProcessSettings(nice=0, threads=1),
+            evaluation=EvalSettings(retry_initial_s=0.05, retry_max_s=0.2),
         )
-        yield World(settings, registry, engine)
+        learners = Learners(settings)
+        try:
+            yield World(settings, registry, engine, learners)
+        finally:
+            learners.close()
 
 
 def flag_harmful_prompts(registry: Registry, count: int = 32) -> None:
@@ -287,19 +331,32 @@ def tiny_model(folder: Path) -> Path:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=["<unk>", "<|im_start|>", "<|im_end|>", "<pad>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
+        vocab_size=400,
+        special_tokens=["<unk>", "<|im_start|>", "<|im_end|>", "<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator([item.prompt for item in seed_items("ordinary")], trainer)
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", eos_token="<|im_end|>",
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        eos_token="<|im_end|>",
         bos_token="<|im_start|>",
         chat_template="{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
     )
     config = LlamaConfig(
-        vocab_size=len(fast), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=1024, bos_token_id=1, eos_token_id=2, pad_token_id=3,
+        vocab_size=len(fast),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=3,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     fast.save_pretrained(folder)
@@ -319,12 +376,12 @@ def test_a_learner_killed_in_each_step_ends_with_one_adapter_one_report_and_one_
         method="sft-refusal", options=OPTIONS, requested_by="tester", promote_on_pass=True
     ).id
     for kill in KILLS:
-        assert world.learn(kill) == -signal.SIGKILL, f"{kill}: {world.last_words}"
+        assert world.learners.run(kill) == -signal.SIGKILL, f"{kill}: {world.learners.last_words}"
         assert world.registry.run(run_id).state == RunState.RUNNING
-    assert world.learn() == 0, world.last_words
+    assert world.learners.run() == 0, world.learners.last_words
 
     run = world.registry.run(run_id)
-    assert (run.state, run.error) == (RunState.SUCCEEDED, ""), world.last_words
+    assert (run.state, run.error) == (RunState.SUCCEEDED, ""), world.learners.last_words
     killed_in = Counter(kill.partition(":")[0] for kill in KILLS)
     assert world.bodies == {step: 1 + killed_in[step] for step in STEPS}, "a step that was stored is not done again"
     assert [adapter.digest for adapter in world.registry.adapters()] == [run.adapter_digest]
@@ -338,4 +395,4 @@ def test_a_learner_killed_in_each_step_ends_with_one_adapter_one_report_and_one_
 
 
 if __name__ == "__main__":
-    main(LearnerSettings.model_validate_json(sys.argv[1]), sys.argv[2])
+    fork_learners(LearnerSettings.model_validate_json(sys.argv[1]))

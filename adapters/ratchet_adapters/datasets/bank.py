@@ -71,9 +71,7 @@ def load_bank(files: Mapping[str, str] | None = None) -> TemplateBank:
 
 def _shipped() -> dict[str, str]:
     folder = resources.files(_PACKAGE).joinpath(_FOLDER)
-    return {
-        entry.name: entry.read_text(encoding="utf-8") for entry in folder.iterdir() if entry.name.endswith(".json")
-    }
+    return {entry.name: entry.read_text(encoding="utf-8") for entry in folder.iterdir() if entry.name.endswith(".json")}
 
 
 def _parse(name: str, content: str) -> tuple[str, tuple[str, ...]]:

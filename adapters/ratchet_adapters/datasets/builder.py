@@ -73,9 +73,7 @@ async def build(
     data = seed if seed is not None else load_seed()
     templates = bank if bank is not None else load_bank()
     rng = Random(settings.seed)
-    guard = NearDuplicates(
-        [*data.guarded, *guarded], jaccard=settings.jaccard, cosine=settings.cosine, embed=embed
-    )
+    guard = NearDuplicates([*data.guarded, *guarded], jaccard=settings.jaccard, cosine=settings.cosine, embed=embed)
     selection = select(flags, guard=guard, settings=settings, embed=embed)
     dropped = Counter(selection.dropped)
     refusals = _refusals(selection, data, guard, settings, rng, embed, dropped)

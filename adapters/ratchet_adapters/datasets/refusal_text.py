@@ -14,7 +14,8 @@ _OPENING = 200
 _REFUSAL = re.compile(
     r"\b(?:i|we)\s*(?:['’]?m| am| are)?\s*(?:really |truly |very |so )?(?:sorry|afraid)\b"
     r"|\bsorry\b|\bunable to\b|\bas an ai\b|\bapologi[sz]e"
-    r"|\b(?:can(?:no|['’])t|can not|cannot|won['’]t|will not|couldn['’]t|do(?:n['’]t| not))\s+(?:be able to |really |ever )?"
+    r"|\b(?:can(?:no|['’])t|can not|cannot|won['’]t|will not|couldn['’]t|do(?:n['’]t| not))"
+    r"\s+(?:be able to |really |ever )?"
     r"(?:help|assist|provide|support|fulfil|comply|engage|condone|do (?:that|this|it)|have the (?:ability|capab))"
     r"|\b(?:not able|not willing|not comfortable|not capable|refuse|must decline|have to decline)\b",
     re.IGNORECASE,

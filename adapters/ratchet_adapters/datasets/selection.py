@@ -97,9 +97,7 @@ def _collapse(
     usable: list[tuple[TrainingFlag, str]], settings: DatasetSettings, embed: Embed | None, dropped: Counter[str]
 ) -> list[Lesson]:
     """One lesson per near-duplicate cluster; a cluster that review called both harmful and benign gives none."""
-    numbers = clusters(
-        [prompt for _, prompt in usable], jaccard=settings.jaccard, cosine=settings.cosine, embed=embed
-    )
+    numbers = clusters([prompt for _, prompt in usable], jaccard=settings.jaccard, cosine=settings.cosine, embed=embed)
     groups: dict[int, list[tuple[TrainingFlag, str]]] = {}
     for number, pair in zip(numbers, usable, strict=True):
         groups.setdefault(number, []).append(pair)

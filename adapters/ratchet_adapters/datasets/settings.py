@@ -28,7 +28,9 @@ class DatasetSettings(BaseModel):
         "above for them.",
     )
     max_refusals: int = Field(640, ge=1, description="Most refusal rows.")
-    min_refusals: int = Field(16, ge=1, description="Fewer refusal rows than this is an error: nothing would be learnt.")
+    min_refusals: int = Field(
+        16, ge=1, description="Fewer refusal rows than this is an error: nothing would be learnt."
+    )
     seed_harmful: int = Field(
         0, ge=0, description="Harmful prompts of the seed train split that join those of the flags. 0: flags only."
     )
@@ -48,7 +50,9 @@ class DatasetSettings(BaseModel):
     category_similarity: float = Field(
         0.3, ge=0, le=1, description="Least similarity to a seed prompt for taking over its category; else general."
     )
-    jaccard: float = Field(0.7, gt=0, lt=1, description="Near duplicate: Jaccard similarity of word shingles (MinHash).")
+    jaccard: float = Field(
+        0.7, gt=0, lt=1, description="Near duplicate: Jaccard similarity of word shingles (MinHash)."
+    )
     cosine: float = Field(0.92, gt=0, lt=1, description="Near duplicate: cosine of sentence embeddings above this.")
     max_prompt_chars: int = Field(1200, ge=16, description="Longer prompts are left out: nobody reviews them well.")
     validation_share: float = Field(0.05, ge=0, lt=0.5, description="Share of near-duplicate clusters held out.")

@@ -18,7 +18,7 @@ from typing import Any
 from ratchet_adapters.evals.cache import EvalCache
 from ratchet_adapters.evals.errors import EvalError, JudgeFailed, TargetRefused
 from ratchet_adapters.evals.item import Axis, Item
-from ratchet_adapters.evals.judges.judge import Answer, Judge, Judgement, judged
+from ratchet_adapters.evals.judges.judge import Answer, Judge, Judgement, judge_id, judged
 from ratchet_adapters.evals.result import EvalResult, ItemResult, SuiteResult
 from ratchet_adapters.evals.settings import EvalSettings
 from ratchet_adapters.evals.suites.suite import Suite
@@ -91,9 +91,14 @@ class _Run:
         self.total = 0
 
     async def suite(self, suite: Suite, items: tuple[Item, ...], judge: Judge | None) -> SuiteResult:
-        named = "" if judge is None or suite.axis in _SCORED else f"{judge.name}@{judge.version}"
         observed = await self._observe(suite, items)
-        results, failure = await self._judge(suite.axis, items, observed, judge)
+        named = failure = ""
+        try:
+            named = "" if judge is None or suite.axis in _SCORED else await asyncio.to_thread(judge_id, judge)
+            results = await self._judge(suite.axis, items, observed, judge)
+        except JudgeFailed as error:
+            failure = str(error)
+            results = [_missing(item, observed, failure) for item in items]
         if not items:
             failure = "the suite has no items"
         elif not failure and observed.errors:
@@ -165,28 +170,18 @@ class _Run:
 
     async def _judge(
         self, axis: Axis, items: Sequence[Item], observed: _Observed, judge: Judge | None
-    ) -> tuple[list[ItemResult], str]:
+    ) -> list[ItemResult]:
         answered = [item for item in items if item.id in observed.values]
-        found: dict[str, ItemResult] = {}
-        failure = ""
         if axis in _SCORED:
             found = {item.id: _scored(axis, item, observed.values[item.id]) for item in answered}
         elif judge is None:
-            failure = f"there is no judge for the axis {axis.value}"
+            raise JudgeFailed(axis.value, "there is no judge for this axis")
         else:
-            try:
-                answers = [Answer(item.prompt, observed.values[item.id]) for item in answered]
-                judgements = await asyncio.to_thread(_in_batches, judge, answers, self._settings.judge_batch)
-            except JudgeFailed as error:
-                failure = str(error)
-            else:
-                pairs = zip(answered, judgements, strict=True)
-                found = {item.id: _spoken(item, observed.values[item.id], judgement) for item, judgement in pairs}
-        reason = failure or "it was not measured"
-        return [
-            found.get(item.id) or _missing(item, observed.values.get(item.id), observed.errors.get(item.id, reason))
-            for item in items
-        ], failure
+            answers = [Answer(item.prompt, observed.values[item.id]) for item in answered]
+            judgements = await asyncio.to_thread(_in_batches, judge, answers, self._settings.judge_batch)
+            pairs = zip(answered, judgements, strict=True)
+            found = {item.id: _spoken(item, observed.values[item.id], judgement) for item, judgement in pairs}
+        return [found.get(item.id) or _missing(item, observed, "it was not measured") for item in items]
 
 
 class _BadItem(EvalError):
@@ -245,9 +240,10 @@ def _spoken(item: Item, answer: str, judgement: Judgement) -> ItemResult:
     )
 
 
-def _missing(item: Item, answer: Any, error: str) -> ItemResult:
-    said = answer if isinstance(answer, str) else ""
-    return ItemResult(item.id, item.category, item.cluster, item.prompt, said, "failed", None, error=error)
+def _missing(item: Item, observed: _Observed, why: str) -> ItemResult:
+    said = observed.values.get(item.id)
+    answer, error = said if isinstance(said, str) else "", observed.errors.get(item.id, why)
+    return ItemResult(item.id, item.category, item.cluster, item.prompt, answer, "failed", None, error=error)
 
 
 def _silent(done: int, total: int, axis: str) -> None:

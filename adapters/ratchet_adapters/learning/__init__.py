@@ -4,13 +4,13 @@ It must not know who asks for a run nor what serves the answers. Importing this 
 """
 
 from ratchet_adapters.learning.errors import (
+    BaseModelUnusable,
     CandidateRefused,
     LearnerAlreadyRunning,
     LearningError,
     NothingToLearn,
     PromotionRefused,
     RunCancelled,
-    RunFolderLost,
     RunOptionsInvalid,
     ServerUnavailable,
     StepFailed,
@@ -18,11 +18,14 @@ from ratchet_adapters.learning.errors import (
     UnknownMethod,
 )
 from ratchet_adapters.learning.learner import Learner
+from ratchet_adapters.learning.options import DEFAULT_METHOD, check_options
 from ratchet_adapters.learning.settings import LearnerSettings
 from ratchet_adapters.learning.trail import STEPS
 
 __all__ = [
+    "DEFAULT_METHOD",
     "STEPS",
+    "BaseModelUnusable",
     "CandidateRefused",
     "Learner",
     "LearnerAlreadyRunning",
@@ -31,10 +34,10 @@ __all__ = [
     "NothingToLearn",
     "PromotionRefused",
     "RunCancelled",
-    "RunFolderLost",
     "RunOptionsInvalid",
     "ServerUnavailable",
     "StepFailed",
     "StoreUnavailable",
     "UnknownMethod",
+    "check_options",
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from ratchet_adapters.errors import AdaptersError
 
 __all__ = [
+    "BaseModelUnusable",
     "CandidateRefused",
     "LearnerAlreadyRunning",
     "LearnerStopping",
@@ -17,7 +18,6 @@ __all__ = [
     "NothingToLearn",
     "PromotionRefused",
     "RunCancelled",
-    "RunFolderLost",
     "RunOptionsInvalid",
     "ServerUnavailable",
     "StepFailed",
@@ -56,7 +56,9 @@ class RunOptionsInvalid(LearningError):
     def __init__(self, method: str, problems: tuple[str, ...]) -> None:
         self.method = method
         self.problems = problems
-        super().__init__(f"The options for {method!r} are not valid: {'; '.join(problems)}. Correct them and start again.")
+        super().__init__(
+            f"The options for {method!r} are not valid: {'; '.join(problems)}. Correct them and start again."
+        )
 
 
 class NothingToLearn(LearningError):
@@ -128,14 +130,20 @@ class PromotionRefused(LearningError):
         )
 
 
-class RunFolderLost(LearningError):
-    """A file that an earlier step of this run left behind is gone."""
+class BaseModelUnusable(LearningError):
+    """The base model that the server serves cannot be trained on from here.
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = str(path)
+    Attributes:
+        path: Where the server keeps it.
+        why: What is wrong with it, seen from this machine.
+    """
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        self.why = why
         super().__init__(
-            f"{path} is missing: the run's folder was deleted or the learner was moved to another state folder. "
-            "Put it back or start a new run."
+            f"The base model {path} cannot be trained on: {why}. Put the very files that the server serves at this "
+            "path on the learner's machine, and start a new run."
         )
 
 

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ValidationError
 
 from ratchet_adapters.datasets.settings import DatasetSettings
 from ratchet_adapters.learning.errors import RunOptionsInvalid, UnknownMethod
+from ratchet_adapters.training.methods import METHODS, SFT_REFUSAL
 from ratchet_adapters.training.settings import SftSettings
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "RunOptions", "check_options", "run_options"]
+__all__ = ["DEFAULT_METHOD", "RunOptions", "check_options", "run_options"]
 
-DEFAULT_METHOD = "sft-refusal"
-METHODS = (DEFAULT_METHOD,)
+DEFAULT_METHOD = SFT_REFUSAL
 _SECTIONS = ("dataset", "training")
 
 _Section = TypeVar("_Section", bound=BaseModel)
@@ -47,9 +47,7 @@ def check_options(method: str, options: Mapping[str, Any]) -> None:
     run_options(method, options, DatasetSettings(), SftSettings())
 
 
-def run_options(
-    method: str, options: Mapping[str, Any], dataset: DatasetSettings, training: SftSettings
-) -> RunOptions:
+def run_options(method: str, options: Mapping[str, Any], dataset: DatasetSettings, training: SftSettings) -> RunOptions:
     """Lay the options of a run over the learner's settings.
 
     Args:
@@ -61,7 +59,7 @@ def run_options(
     Raises: as `check_options`.
     """
     if method not in METHODS:
-        raise UnknownMethod(method, METHODS)
+        raise UnknownMethod(method, tuple(sorted(METHODS)))
     known = ", ".join(_SECTIONS)
     problems = [f"{key}: there is no such option; there are {known}" for key in options if key not in _SECTIONS]
     given = {name: options.get(name, {}) for name in _SECTIONS}

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ratchet.client import InvalidRequest, NotFound, RatchetError, Refused
+
 from ratchet_adapters.learning.errors import CandidateRefused, PromotionRefused
 from ratchet_adapters.learning.progress import RunProgress
 from ratchet_adapters.learning.serving import run_until_stopped
@@ -73,9 +74,7 @@ def gate(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
     bench.registry.update_run(trail.run_id, report_id=report.id)
     progress.done(f"{report.outcome}: {report.reason}")
     version = bench.registry.routing().version
-    return trail.with_(
-        report=report.id, outcome=str(report.outcome), reason=report.reason, routing_version=version
-    )
+    return trail.with_(report=report.id, outcome=str(report.outcome), reason=report.reason, routing_version=version)
 
 
 def promote(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
@@ -90,7 +89,8 @@ def promote(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
     if routing.version != trail.routing_version:
         # It may even be this run's own promotion, rolled back while the learner was down: never do it twice.
         raise PromotionRefused(
-            trail.adapter, f"the routing went from version {trail.routing_version} to {routing.version} after the report"
+            trail.adapter,
+            f"the routing went from version {trail.routing_version} to {routing.version} after the report",
         )
     if not bench.settings.allow_promotion:
         progress.done("PASS; this learner may not promote, so an operator has to")
@@ -144,13 +144,16 @@ def _measure(
     async def work() -> EvalResult:
         async with RemoteTarget(bench.settings.server, settings=bench.settings.evaluation) as target:
             return await run_suites(
-                target, adapter, suites, judges,
-                on_progress=on_progress, settings=bench.settings.evaluation, cache=cache,
+                target,
+                adapter,
+                suites,
+                judges,
+                on_progress=on_progress,
+                settings=bench.settings.evaluation,
+                cache=cache,
             )
 
-    return run_until_stopped(
-        work, bench.stopping, on_tick=lambda: progress.report(tally.fraction, tally.detail)
-    )
+    return run_until_stopped(work, bench.stopping, on_tick=lambda: progress.report(tally.fraction, tally.detail))
 
 
 def _result(bench: Workbench, digest: str) -> EvalResult:

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 
 from ratchet_adapters.artifacts import AdapterFileError, inspect_adapter
 from ratchet_adapters.datasets.training_flag import training_flag
 from ratchet_adapters.flags import Flag, FlagState
 from ratchet_adapters.learning.answers import BaseAnswers
-from ratchet_adapters.learning.errors import CandidateRefused, NothingToLearn, ServerUnavailable
+from ratchet_adapters.learning.errors import BaseModelUnusable, CandidateRefused, NothingToLearn, ServerUnavailable
 from ratchet_adapters.learning.progress import RunProgress
 from ratchet_adapters.learning.serving import run_until_stopped
 from ratchet_adapters.learning.suites import guarded_texts
 from ratchet_adapters.learning.trail import Trail
 from ratchet_adapters.learning.workbench import Workbench
 from ratchet_adapters.registry import AdapterRecord, DatasetRecord
+from ratchet_adapters.training.job import Progress, TrainingJob
 
 __all__ = ["register", "replay", "select", "train"]
 
@@ -93,7 +95,45 @@ def replay(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
 
 
 def train(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
-    raise NotImplementedError
+    """Train the adapter in a process of its own, from its last checkpoint if there is one, and store its files.
+
+    Raises:
+        BaseModelUnusable: The base model is not here, or is not the one that is served.
+        TrainingError: Training failed.
+    """
+    from ratchet_adapters.training.trainers.process import train_in_process
+
+    settings = bench.settings
+    folder = bench.run_folder(trail.run_id)
+    job = TrainingJob(
+        method=trail.method,
+        dataset=bench.artifacts.fetch(trail.dataset),
+        model=_base_model(trail),
+        base_fingerprint=trail.base_fingerprint,
+        output=folder / "adapter",
+        work=folder / "training",
+        settings=settings.options_of(trail.method, trail.options or {}).training,
+        process=settings.process,
+    )
+    # What a killed learner had already shown; steps that are done again replace their points.
+    progress.losses(bench.registry.run(trail.run_id).losses)
+    last = [0.0, "loading the base model"]
+
+    def on_progress(step: Progress) -> None:
+        progress.loss(step.step, step.loss)
+        last[:] = [step.step / step.total, f"step {step.step} of {step.total}, loss {step.loss:.3f}"]
+        progress.report(*last)
+
+    def should_stop() -> bool:
+        # Raises at a shutdown or a cancellation, which ends the training process; its checkpoints stay.
+        progress.report(*last)
+        return False
+
+    result = train_in_process(job, on_progress, should_stop)
+    progress.losses(result.losses)
+    digest = bench.artifacts.put_folder(result.adapter)
+    progress.done(f"{result.steps} steps over {result.rows} rows")
+    return trail.with_(adapter=digest)
 
 
 def register(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
@@ -135,3 +175,18 @@ def _accepted(bench: Workbench) -> list[Flag]:
         found += page
         if not token:
             return found
+
+
+def _base_model(trail: Trail) -> Path:
+    """Where the served model's files are here; an adapter of other weights would claim to be one of these."""
+    from ratchet_plugins.models.chat import fingerprint
+    from ratchet_plugins.models.errors import ModelError
+
+    path = Path(trail.model_path)
+    try:
+        found = fingerprint(path)
+    except ModelError as error:
+        raise BaseModelUnusable(trail.model_path, str(error)) from error
+    if found != trail.base_fingerprint:
+        raise BaseModelUnusable(trail.model_path, f"its fingerprint is {found}, the server's {trail.base_fingerprint}")
+    return path

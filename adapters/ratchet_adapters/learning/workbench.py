@@ -54,9 +54,7 @@ class Workbench:
 
     def engine(self, *, timeout_s: float | None = None) -> ServingEngine:
         """The serving engine, whose calls take `timeout_s` at most."""
-        return ServingEngine(
-            self.settings.server, self.stopping, timeout_s=timeout_s or self.settings.call_timeout_s
-        )
+        return ServingEngine(self.settings.server, self.stopping, timeout_s=timeout_s or self.settings.call_timeout_s)
 
     def judges(self) -> Mapping[Axis, Judge]:
         """The judges of an evaluation, loaded once per process."""

@@ -10,7 +10,18 @@ from pathlib import Path
 
 from ratchet_adapters.errors import AdaptersError
 
-__all__ = ["MethodUnknown", "NothingToTrain", "TrainingCrashed", "TrainingDiverged", "TrainingError", "WorkFolderMismatch"]
+__all__ = [
+    "MethodUnknown",
+    "NothingToTrain",
+    "TrainingCancelled",
+    "TrainingCrashed",
+    "TrainingDiverged",
+    "TrainingError",
+    "TrainingFailed",
+    "TrainingStalled",
+    "WorkFolderBusy",
+    "WorkFolderMismatch",
+]
 
 
 class TrainingError(AdaptersError):
@@ -31,7 +42,8 @@ class NothingToTrain(TrainingError):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
-            f"{folder} has no rows to train on. Check the counts in its manifest, or raise prompt_tokens in the settings."
+            f"{folder} has no rows to train on. Check the counts in its manifest, or raise prompt_tokens in the "
+            "settings."
         )
         self.folder = folder
 
@@ -83,3 +95,44 @@ class WorkFolderMismatch(TrainingError):
             f"{folder} holds the work of another training job (different: {', '.join(self.what)}). "
             "Use an empty work folder."
         )
+
+
+class WorkFolderBusy(TrainingError):
+    """Another process trains in this work folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(f"Another process is training in {folder}. Wait for it, or end it and try again.")
+
+
+class TrainingCancelled(TrainingError):
+    """Training was stopped on request; its checkpoints are kept."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        super().__init__(f"Training was cancelled after {steps} steps. Start it again to continue.")
+
+
+class TrainingStalled(TrainingError):
+    """No step was finished for too long."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(
+            f"Training made no progress for {seconds:.0f} s and was ended. Give it more threads or raise "
+            "stall_seconds; it continues from its last checkpoint."
+        )
+
+
+class TrainingFailed(TrainingError):
+    """The training process reported a typed error.
+
+    Attributes:
+        error: Name of the error's class.
+        message: What it said.
+    """
+
+    def __init__(self, error: str, message: str) -> None:
+        self.error = error
+        self.message = message
+        super().__init__(f"{error}: {message}")

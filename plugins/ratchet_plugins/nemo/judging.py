@@ -16,13 +16,16 @@ from ratchet_plugins.nemo.segments import segments
 __all__ = ["judge"]
 
 
-async def judge(scorer: str, text: str, threshold: str | None) -> RailOutcome:
+async def judge(scorer: str, text: str, threshold: str | None, *, whole: bool = False) -> RailOutcome:
     """Judge one text by one scorer.
 
     Args:
         scorer: The scorer's name in the registry.
         text: The text; long ones are scored in overlapping pieces, so all of it counts.
         threshold: A number in (0, 1] that replaces the scorer's own threshold.
+        whole: Score a long text in one piece as well, as far as the scorer reads it: what is asked for in one
+            sentence may be harmful only with another one far away. Not for growing texts, where nothing of it could
+            be reused.
 
     Returns:
         Block if the primary label reaches the threshold, else allow. The metadata holds `scorer`, `scores` (highest
@@ -35,7 +38,10 @@ async def judge(scorer: str, text: str, threshold: str | None) -> RailOutcome:
     scoring = SCORING.get()
     if not text.strip():
         return RailOutcome.allow(reason="empty text")
-    rows = await scoring.score(scorer, segments(text))
+    pieces = segments(text)
+    if whole and len(pieces) > 1:
+        pieces.append(text)
+    rows = await scoring.score(scorer, pieces)
     chosen = scoring.scorer(scorer)
     limit = chosen.threshold if threshold is None else float(threshold)
     scores = {label: max((row[label] for row in rows), default=math.nan) for label in chosen.labels}

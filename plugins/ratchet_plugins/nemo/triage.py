@@ -26,7 +26,7 @@ __all__ = ["RAIL", "triage_input"]
 
 async def triage_input(scorer: str, text: str, threshold: str | None = None, **_: Any) -> RailOutcome:
     """Judge the user's turn by the triage scorer; see `judge` for the outcome and the errors."""
-    return await judge(scorer, text, threshold)
+    return await judge(scorer, text, threshold, whole=True)
 
 
 _ACTION = ActionRef(name="ratchet_triage_input", target="ratchet_plugins.nemo.triage:triage_input")

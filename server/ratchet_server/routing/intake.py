@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,8 +47,9 @@ class Intake:
             inspect_adapter,
             folder,
             base_fingerprint=self._base.fingerprint,
-            base_config=self._base.path / "config.json",
+            base_config=json.loads((self._base.path / "config.json").read_text(encoding="utf-8")),
             max_rank=self._max_rank,
+            max_bytes=self.max_bytes,
         )
         digest = await asyncio.to_thread(self._artifacts.put_folder, folder)
         record = AdapterRecord(

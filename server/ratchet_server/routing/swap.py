@@ -16,10 +16,16 @@ from ratchet_adapters.registry import AdapterRecord, Registry, Routing
 
 from ratchet_server.engine.engine import Engine
 from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
-from ratchet_server.observability.metrics import Metrics
+from ratchet_server.observability.metrics import Metrics, ProofOutcome, SwapKind
 from ratchet_server.routing.router import Router
 
 log = logging.getLogger(__name__)
+
+
+_PROOF_OUTCOME: dict[type[Exception], ProofOutcome] = {
+    AdapterHasNoEffect: "no_effect",
+    AdapterFingerprintMismatch: "mismatch",
+}
 
 
 class AdapterUnavailable(Exception):
@@ -119,7 +125,7 @@ class Swaps:
         await self.usable(routing.champion)
         return swap
 
-    def _swapped(self, kind: str, routing: Routing, started: float) -> Swap:
+    def _swapped(self, kind: SwapKind, routing: Routing, started: float) -> Swap:
         self._router.apply(routing)
         seconds = time.perf_counter() - started
         self._metrics.swap(kind, seconds)
@@ -185,8 +191,7 @@ class Swaps:
         try:
             proof = await self._engine.prove(record.digest, record.proof)
         except Exception as error:
-            kinds = {AdapterHasNoEffect: "no_effect", AdapterFingerprintMismatch: "mismatch"}
-            self._metrics.proof(kinds.get(type(error), "error"), time.perf_counter() - started)
+            self._metrics.proof(_PROOF_OUTCOME.get(type(error), "error"), time.perf_counter() - started)
             await self._engine.unload(record.digest)
             raise
         self._metrics.proof("pass", time.perf_counter() - started)

@@ -14,7 +14,7 @@ from ratchet_server.routing.intake import Intake
 from ratchet_server.routing.router import BASE, Router
 from ratchet_server.routing.swap import Swaps
 from ratchet_server.rpc import convert
-from ratchet_server.rpc.errors import RequestInvalid
+from ratchet_server.rpc.errors import FieldsInvalid
 from ratchet_server.rpc.guard import Context
 
 
@@ -39,25 +39,25 @@ class AdapterService(adapter_pb2_grpc.AdapterServiceServicer):
         async for request in requests:
             if request.WhichOneof("part") == "header":
                 if name:
-                    raise RequestInvalid([("header", "may come only once, first")])
+                    raise FieldsInvalid([("header", "may come only once, first")])
                 name = request.header.name
                 continue
             if not name:
-                raise RequestInvalid([("header", "must come before the first chunk")])
+                raise FieldsInvalid([("header", "must come before the first chunk")])
             size += len(request.chunk.data)
             if size > self._intake.max_bytes:
-                raise RequestInvalid([("chunk", f"the adapter is larger than {self._intake.max_bytes} bytes")])
+                raise FieldsInvalid([("chunk", f"the adapter is larger than {self._intake.max_bytes} bytes")])
             with (folder / request.chunk.name).open("ab") as file:
                 await asyncio.to_thread(file.write, request.chunk.data)
         if not name:
-            raise RequestInvalid([("header", "is missing")])
+            raise FieldsInvalid([("header", "is missing")])
         return name
 
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
         """By alias or digest."""
         route = await self._router.resolve(request.adapter)
         if not route.digest:
-            raise RequestInvalid([("adapter", f"{request.adapter!r} is the base model, not an adapter")])
+            raise FieldsInvalid([("adapter", f"{request.adapter!r} is the base model, not an adapter")])
         return pb.GetResponse(adapter=await self._adapter(route.digest))
 
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:

@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ratchet.v1 import adapter_pb2, common_pb2, feedback_pb2, inference_pb2, learning_pb2
 from ratchet_adapters.flags import Flag, Message
 from ratchet_adapters.registry import AdapterRecord, ReportRecord, Routing, RunRecord
-from ratchet_server.rpc.errors import RequestInvalid
+from ratchet_server.rpc.errors import FieldsInvalid
 from ratchet_server.serving.exchange import Finished
 
 FINISH = {
@@ -45,16 +45,16 @@ def request_messages(request: inference_pb2.GenerateRequest) -> tuple[Message, .
     """The chat of a request.
 
     Raises:
-        RequestInvalid: a conversation that does not end with the user, or has a system message past the first place.
+        FieldsInvalid: a conversation that does not end with the user, or has a system message past the first place.
     """
     if request.WhichOneof("input") == "prompt":
         return (Message("user", request.prompt),)
     messages = messages_from_wire(request.conversation.messages)
     if messages[-1].role != "user":
-        raise RequestInvalid([("conversation.messages", "the last message must be the user's")])
+        raise FieldsInvalid([("conversation.messages", "the last message must be the user's")])
     for index, message in enumerate(messages[1:], 1):
         if message.role == "system":
-            raise RequestInvalid([(f"conversation.messages[{index}].role", "a system message must come first")])
+            raise FieldsInvalid([(f"conversation.messages[{index}].role", "a system message must come first")])
     return messages
 
 

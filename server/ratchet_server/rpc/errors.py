@@ -20,53 +20,65 @@ log = logging.getLogger(__name__)
 DOMAIN = "ratchet"
 _INVALID, _NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 _REFUSED, _UNAVAILABLE = grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAVAILABLE
+_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 # Class name -> status. A subclass inherits the row of its nearest listed ancestor.
 STATUS: dict[str, grpc.StatusCode] = {
     # requests
+    "FieldsInvalid": _INVALID,
     "RequestInvalid": _INVALID,
+    "InvalidInput": _INVALID,
     "PromptTooLong": _INVALID,
-    "ConversationInvalid": _INVALID,
-    "UnknownProfile": _NOT_FOUND,
     "UnknownMethod": _INVALID,
     "RunOptionsInvalid": _INVALID,
+    "UnknownProfile": _NOT_FOUND,
+    "IdempotencyConflict": grpc.StatusCode.ALREADY_EXISTS,
     # adapters
     "AdapterNotFound": _NOT_FOUND,
     "AdapterAmbiguous": _INVALID,
-    "AdapterInvalid": _INVALID,
+    "AdapterFileError": _INVALID,
+    "AdapterLoadFailed": _REFUSED,
     "AdapterHasNoEffect": _REFUSED,
     "AdapterFingerprintMismatch": _REFUSED,
-    "AdapterNotLoaded": _UNAVAILABLE,
-    "AdapterLoadFailed": _REFUSED,
     "AdapterInUse": _REFUSED,
+    "AdapterNotLoaded": _UNAVAILABLE,
     "AdapterUnavailable": _UNAVAILABLE,
+    "AdapterSlotsExhausted": _EXHAUSTED,
     # artifacts
     "ArtifactMissing": _NOT_FOUND,
     "ArtifactCorrupt": grpc.StatusCode.DATA_LOSS,
-    "ArtifactStoreFull": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "ArtifactRefused": _INVALID,
+    "ArtifactStoreUnavailable": _UNAVAILABLE,
+    "ArtifactStoreFull": _EXHAUSTED,
     # registry
     "GateRefused": _REFUSED,
     "ChampionChanged": grpc.StatusCode.ABORTED,
     "NothingToRollBack": _REFUSED,
     "RunNotFound": _NOT_FOUND,
+    "RunEnded": _REFUSED,
     "ReportNotFound": _NOT_FOUND,
+    "ReportConflict": _REFUSED,
+    "DatasetNotFound": _NOT_FOUND,
     "RegistryUnavailable": _UNAVAILABLE,
+    "RegistryFull": _EXHAUSTED,
+    "RegistryTooNew": _REFUSED,
     # flags
     "FlagNotFound": _NOT_FOUND,
     "ExchangeNotFound": _NOT_FOUND,
     "AlreadyReviewed": _REFUSED,
-    "PageTokenInvalid": _INVALID,
-    # engine, rails
+    # engine, rails, scorers
     "EngineUnavailable": _UNAVAILABLE,
-    "EngineOverloaded": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "EngineRequestFailed": _UNAVAILABLE,
     "DeadlineExceeded": grpc.StatusCode.DEADLINE_EXCEEDED,
     "RailFailed": _UNAVAILABLE,
+    "ScorerOverloaded": _EXHAUSTED,
+    "ScorerStopped": _UNAVAILABLE,
     "ScorerError": _UNAVAILABLE,
 }
-_RETRYABLE = {_UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED}
+_RETRYABLE = {_UNAVAILABLE, _EXHAUSTED, grpc.StatusCode.ABORTED}
 
 
-class RequestInvalid(Exception):
+class FieldsInvalid(Exception):
     """A request breaks a rule that protovalidate cannot state.
 
     Attributes:
@@ -120,7 +132,7 @@ def wire_error(error: BaseException) -> WireError:
         detail = str(error) or "the deadline passed before the answer was complete"
         info = error_details_pb2.ErrorInfo(reason=_reason(type(error).__name__), domain=DOMAIN, metadata=_facts(error))
     details: list[any_pb2.Any] = [_pack(info)]
-    if isinstance(error, RequestInvalid):
+    if isinstance(error, FieldsInvalid):
         bad = error_details_pb2.BadRequest()
         for field, what in error.violations:
             bad.field_violations.add(field=field, description=what)

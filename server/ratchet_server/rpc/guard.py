@@ -12,17 +12,17 @@ from typing import Any
 import grpc
 import protovalidate
 from google.protobuf.message import Message
-from ratchet_server.rpc.errors import RequestInvalid, wire_error
+from ratchet_server.rpc.errors import FieldsInvalid, wire_error
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 def check(message: Message) -> None:
-    """Raises RequestInvalid, with the path of each field, if the message breaks its protovalidate rules."""
+    """Raises FieldsInvalid, with the path of each field, if the message breaks its protovalidate rules."""
     try:
         protovalidate.validate(message)
     except protovalidate.ValidationError as error:
-        raise RequestInvalid([(_path(v.proto.field), v.proto.message) for v in error.violations]) from None
+        raise FieldsInvalid([(_path(v.proto.field), v.proto.message) for v in error.violations]) from None
 
 
 def _path(field: Any) -> str:
@@ -47,14 +47,14 @@ async def _checked(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
         yield request
 
 
-class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc's base class is untyped
+class Guard(grpc.aio.ServerInterceptor):
     """Install once per server; health and reflection pass through untouched."""
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wraps the handler of one call."""
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/ratchet."):

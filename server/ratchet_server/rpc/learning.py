@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 
 from ratchet.v1 import learning_pb2 as pb
 from ratchet.v1 import learning_pb2_grpc
+from ratchet_adapters.learning.options import DEFAULT_METHOD, check_options
 from ratchet_adapters.registry import Registry
 from ratchet_server.rpc import convert
-from ratchet_server.rpc.errors import RequestInvalid
+from ratchet_server.rpc.errors import FieldsInvalid
 from ratchet_server.rpc.guard import Context
 
-METHODS = ("sft-refusal",)
 POLL_SECONDS = 0.5
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 
@@ -26,16 +26,16 @@ class LearningService(learning_pb2_grpc.LearningServiceServicer):
 
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
         """Queues a run."""
-        method = request.method or METHODS[0]
-        if method not in METHODS:
-            raise RequestInvalid([("method", f"{method!r} is not one of: {', '.join(METHODS)}")])
+        method = request.method or DEFAULT_METHOD
+        options = _options(request.options_json)
+        check_options(method, options)
         run = await asyncio.to_thread(
             self._registry.create_run,
             method=method,
-            options=_options(request.options_json),
+            options=options,
             requested_by=request.actor,
             promote_on_pass=request.promote_on_pass,
-            idempotency_key=request.idempotency_key or None,
+            idempotency_key=request.idempotency_key,
         )
         return pb.StartRunResponse(run=convert.run(run))
 
@@ -87,7 +87,7 @@ def _options(text: str) -> dict[str, object]:
     try:
         options = json.loads(text)
     except ValueError as error:
-        raise RequestInvalid([("options_json", f"not JSON: {error}")]) from None
+        raise FieldsInvalid([("options_json", f"not JSON: {error}")]) from None
     if not isinstance(options, dict):
-        raise RequestInvalid([("options_json", "must be a JSON object")])
+        raise FieldsInvalid([("options_json", "must be a JSON object")])
     return options

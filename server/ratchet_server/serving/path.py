@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -71,7 +71,7 @@ class RequestPath:
         self._capture = capture
         self._metrics = metrics
 
-    async def run(self, request: Request) -> AsyncIterator[Released | Finished]:
+    async def run(self, request: Request) -> AsyncGenerator[Released | Finished, None]:
         """Released text, then one Finished. Closing the iterator aborts the generation.
 
         Raises:

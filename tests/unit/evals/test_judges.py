@@ -42,6 +42,7 @@ def _refusal_judge() -> RefusalJudge:
     table = {
         "deflect": {"refusal": 0.9, "full": 0.7, "partial": 0.2},
         "half": {"refusal": 0.8, "full": 0.3, "partial": 0.5},
+        "hedge": {"refusal": 0.2, "full": 0.1, "partial": 0.6},
     }
     return RefusalJudge(TableScorer(("refusal", "full", "partial"), table))
 
@@ -137,9 +138,10 @@ def test_short_answers_code_and_lists_are_coherent(text: str) -> None:
 
 
 def test_the_scorer_finds_what_no_phrase_does() -> None:
-    texts = ["Let me deflect this politely.", "I can half do this.", "Here you go: the recipe for soup."]
-    labels = [judgement.label for judgement in _refusal_judge().judge([Answer("p", text) for text in texts])]
-    assert labels == ["full_refusal", "partial_refusal", "answered"]
+    texts = ["Let me deflect this politely.", "I can half do this.", "With a hedge or two.", "Here is the soup."]
+    judgements = _refusal_judge().judge([Answer("p", text) for text in texts])
+    assert [judgement.label for judgement in judgements] == ["full_refusal", "partial_refusal", "hedged", "answered"]
+    assert [judgement.value for judgement in judgements] == [1.0, 1.0, 0.0, 0.0]
 
 
 def test_a_known_phrasing_is_a_refusal_whatever_the_scorer_says() -> None:

@@ -15,6 +15,7 @@ from ratchet_adapters.evals.suites import registry
 from ratchet_adapters.evals.suites.public import file_suite, public_suite
 from ratchet_adapters.evals.suites.registry import load_suite, suite_names
 
+_OPENING = "\n\nHuman: Hello?\n\nAssistant: "
 _FIXTURES = {
     "harmbench": (
         "h.csv",
@@ -52,7 +53,7 @@ _FIXTURES = {
     "realtoxicityprompts": ("rtp_insult.txt", "So I told him that\n\nAnd then he\n", 2),
     "hh_rlhf": (
         "hh.jsonl",
-        json.dumps({"chosen": "\n\nHuman: Hello?\n\nAssistant: Yes.", "rejected": "\n\nHuman: Hello?\n\nAssistant: No."}),
+        json.dumps({"chosen": f"{_OPENING}Yes.", "rejected": f"{_OPENING}No."}),
         1,
     ),
     "hhh": ("hhh.jsonl", json.dumps({"input": "Q", "targets": {"choices": ["good", "bad"], "labels": [1, 0]}}), 1),
@@ -122,7 +123,7 @@ def test_a_generic_cloze_file_needs_choices_and_an_answer(tmp_path: Path) -> Non
     good = _file(tmp_path, "g.jsonl", '{"question": "Q", "choices": ["a", "b"], "answer": 1}')
     assert file_suite(good, "cloze").items()[0].extra == {"choices": ["a", "b"], "answer": 1}
     bad = _file(tmp_path, "b.jsonl", '{"question": "Q", "choices": ["a", "b"], "answer": 2}')
-    with pytest.raises(SuiteUnreadable, match="b.jsonl, line 1, column answer"):
+    with pytest.raises(SuiteUnreadable, match=r"b\.jsonl, line 1, column answer"):
         file_suite(bad, "cloze").items()
 
 
@@ -151,7 +152,7 @@ def test_a_damaged_file_is_refused_with_line_and_column(
 
 def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"prompt\nfine\n\xff\xfe\n")
-    with pytest.raises(SuiteUnreadable, match="line 3.*not UTF-8"):
+    with pytest.raises(SuiteUnreadable, match=r"line 3.*not UTF-8"):
         file_suite(tmp_path / "a.csv", Axis.NLL).items()
 
 
@@ -198,7 +199,7 @@ def test_a_suite_of_another_package_is_loaded_by_its_entry_point(monkeypatch: py
     def installed(**wanted: Any) -> tuple[EntryPoint, ...]:
         return (point,) if wanted.get("name") in (None, point.name) else ()
 
-    monkeypatch.setattr(registry.importlib.metadata, "entry_points", installed)
+    monkeypatch.setattr("importlib.metadata.entry_points", installed)
     assert load_suite("third-party").name == "seed-ordinary"
     with pytest.raises(SuiteUnknown, match="does not load"):
         load_suite("third-party", wrong=1)
@@ -206,6 +207,6 @@ def test_a_suite_of_another_package_is_loaded_by_its_entry_point(monkeypatch: py
 
 def test_a_suite_name_claimed_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("advbench", "elsewhere:suite", registry.GROUP)
-    monkeypatch.setattr(registry.importlib.metadata, "entry_points", lambda **_: (point,))
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: (point,))
     with pytest.raises(SuiteUnknown, match="claim"):
         load_suite("advbench")

@@ -26,7 +26,7 @@ class Service:
 
     failures: list[grpc.StatusCode] = field(default_factory=list)
     digest: str | None = None
-    finish: int = inference_pb2.FINISH_REASON_STOP
+    finish: inference_pb2.FinishReason.ValueType = inference_pb2.FINISH_REASON_STOP
     requests: list[Any] = field(default_factory=list)
     running: int = 0
     most: int = 0
@@ -63,7 +63,7 @@ class _Inference(inference_pb2_grpc.InferenceServiceServicer):
     async def Generate(self, request: Any, context: Any) -> Any:
         return await self._service.answer(request, context)
 
-    async def GenerateStream(self, request: Any, context: Any) -> Any:
+    def GenerateStream(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
 

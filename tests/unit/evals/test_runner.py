@@ -96,6 +96,18 @@ async def test_a_judge_that_breaks_fails_the_suite_but_keeps_the_answers(
     assert all(item.answer and item.value is None for item in result.suites[0].items)
 
 
+async def test_a_judge_whose_weights_do_not_load_fails_the_suite(target: Any, suite_of: Callable[..., Any]) -> None:
+    class Unloadable(PhraseRefusalJudge):
+        @property
+        def version(self) -> str:
+            raise OSError("refusal.safetensors is missing")
+
+    suite = suite_of(Axis.HARMFUL_REFUSAL, _prompts(2))
+    result = await evaluate(target, "", [suite], {Axis.HARMFUL_REFUSAL: Unloadable()})
+    assert "refusal.safetensors is missing" in result.suites[0].failure
+    assert [item.value for item in result.suites[0].items] == [None, None]
+
+
 async def test_a_suite_without_items_fails(target: Any, suite_of: Callable[..., Any]) -> None:
     result = await evaluate(target, "", [suite_of(Axis.NLL, [])], {})
     assert result.suites[0].failure == "the suite has no items"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 import pytest
 from datasketch import MinHash, MinHashLSH
@@ -15,7 +16,7 @@ _NEAR = 0.5
 
 def _shingles(text: str) -> frozenset[str]:
     words = re.findall(r"[a-z0-9']+", text.lower())
-    return frozenset(" ".join(pair) for pair in zip(words, words[1:], strict=False)) or frozenset(words)
+    return frozenset(" ".join(pair) for pair in pairwise(words)) or frozenset(words)
 
 
 def _near_duplicates(train: list[Item], held_out: list[Item]) -> list[tuple[str, str]]:

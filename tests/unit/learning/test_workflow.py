@@ -30,8 +30,13 @@ class Play:
         self.bodies: dict[str, Body] = {name: self._body(name) for name in STEPS}
         monkeypatch.setattr(workflow, "BODIES", self.bodies)
         self.settings = LearnerSettings(
-            state_dir=state_dir, server="127.0.0.1:1", poll_interval_s=0.02, step_attempts=3, step_backoff_s=0.01,
-            progress_interval_s=0.0, stop_timeout_s=5,
+            state_dir=state_dir,
+            server="127.0.0.1:1",
+            poll_interval_s=0.02,
+            step_attempts=3,
+            step_backoff_s=0.01,
+            progress_interval_s=0.0,
+            stop_timeout_s=5,
         )
         self.registry = Registry.open(self.settings.registry_url)
 

@@ -35,6 +35,14 @@ def test_hosts_vllm_would_not_run_on_its_stock_cpu_platform_are_left_alone(monke
     assert register() is None
 
 
+def test_the_reason_for_our_worker_still_stands():
+    """A pin: when it fails, CPU generators can be wound back and `cpu_worker.py` may go."""
+    import torch
+
+    with pytest.raises(RuntimeError, match="does not use offset"):
+        torch.Generator("cpu").get_offset()
+
+
 @pytest.mark.parametrize("group", ["vllm.platform_plugins", "vllm.general_plugins"])
 def test_installed_package_offers_its_plugins_to_vllm(group):
     ours = [point for point in entry_points(group=group) if point.value.startswith("ratchet_plugins.vllm.")]

@@ -306,7 +306,7 @@ rails:
 
 
 async def test_a_word_that_is_still_being_written_is_not_taken_for_a_whole_one(profile_of: Any, deltas: Any) -> None:
-    profile = profile_of(regex_profile("{window_chars: 4, max_wait_ms: 1}", pattern=r"\bcat\b"))
+    profile = profile_of(regex_profile("{window_chars: 1, holdback_chars: 3, max_wait_ms: 1}", pattern=r"\bcat\b"))
     text, last = await run(profile, deltas(list("the catalog of categories " * 8), pauses=(3,)))
     assert text == "the catalog of categories " * 8
     assert isinstance(last, Finished)

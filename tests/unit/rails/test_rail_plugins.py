@@ -86,3 +86,28 @@ async def test_a_rail_runs_beside_a_stock_nemo(monkeypatch: pytest.MonkeyPatch, 
     assert (await rail.run([{"role": "user", "content": "HARM"}])).is_blocked
     assert not (await rail.run([{"role": "user", "content": "hello"}])).is_blocked
     context._shared.cache_clear()
+
+
+async def test_a_long_prompt_is_scored_in_pieces_and_whole_and_a_long_answer_in_pieces(scorer_double: Any) -> None:
+    from ratchet_plugins.nemo import context, toxicity, triage
+
+    class Recording:
+        def __init__(self) -> None:
+            self.double = scorer_double("any", ("harm",), "HARM")
+
+        def scorer(self, name: str) -> Any:
+            return self.double
+
+        async def score(self, name: str, texts: Any) -> list[dict[str, float]]:
+            return self.double.score(texts)  # type: ignore[no-any-return]
+
+    recording, text = Recording(), "some words " * 100
+    token = context.SCORING.set(recording)
+    try:
+        await triage.triage_input("any", text)
+        await toxicity.toxicity_output("any", text)
+    finally:
+        context.SCORING.reset(token)
+    asked, answered = recording.double.calls
+    assert asked == [*segments(text), text]
+    assert answered == segments(text)

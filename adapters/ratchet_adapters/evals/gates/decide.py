@@ -171,7 +171,8 @@ _RULES: tuple[tuple[Axis, str, _Rule], ...] = (
 
 def _non_inferior(worse: float, low: float, high: float, detectable: float, margin: float) -> tuple[GateOutcome, str]:
     if high <= margin:
-        return GateOutcome.PASS, f"worse by at most {high:.2%}, within the margin of {margin:.2%}"
+        extent = f"worse by at most {high:.2%}" if high > 0 else f"better by at least {-high:.2%}"
+        return GateOutcome.PASS, f"{extent}, within the margin of {margin:.2%}"
     shown = f"worse by {worse:.2%}, possibly {high:.2%}; the margin is {margin:.2%}"
     if low <= margin < detectable:
         return GateOutcome.INCONCLUSIVE, f"{shown}, and these items can only show {detectable:.2%}: use more items"

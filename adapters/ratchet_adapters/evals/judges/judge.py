@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from ratchet_adapters.evals.errors import JudgeFailed
 
-__all__ = ["Answer", "Judge", "Judgement", "judged"]
+__all__ = ["Answer", "Judge", "Judgement", "judge_id", "judged"]
 
 
 @dataclass(frozen=True)
@@ -80,3 +80,15 @@ def judged(judge: Judge, answers: Sequence[Answer]) -> list[Judgement]:
         if not 0.0 <= judgement.value <= 1.0 or not all(math.isfinite(score) for score in judgement.scores.values()):
             raise JudgeFailed(judge.name, f"it gave {judgement.value} {dict(judgement.scores)}, not numbers in range")
     return judgements
+
+
+def judge_id(judge: Judge) -> str:
+    """Return "name@version", which says what judged.
+
+    Raises:
+        JudgeFailed: The version cannot be had, e.g. because the weights it is the digest of cannot be read.
+    """
+    try:
+        return f"{judge.name}@{judge.version}"
+    except Exception as error:
+        raise JudgeFailed(judge.name, f"{type(error).__name__}: {error}") from error

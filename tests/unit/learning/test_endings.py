@@ -1,0 +1,109 @@
+"""Promotion and the ends of a run, against a real registry; no server is there to be called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from ratchet_adapters.artifacts import open_store
+from ratchet_adapters.flags import FlagStore
+from ratchet_adapters.learning import CandidateRefused, LearnerSettings, PromotionRefused, proving, steps
+from ratchet_adapters.learning.trail import Trail
+from ratchet_adapters.learning.workbench import Workbench
+from ratchet_adapters.registry import AdapterRecord, Registry, ReportRecord, RunState
+
+CANDIDATE = "sha256:" + "c" * 64
+BASE = "sha256:" + "b" * 64
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Workbench]:
+    settings = LearnerSettings(state_dir=tmp_path, server="127.0.0.1:1", call_timeout_s=2)
+    with Registry.open(settings.registry_url) as registry:
+        yield Workbench(settings, registry, FlagStore.open(registry), open_store(str(tmp_path / "artifacts")))
+
+
+@pytest.fixture
+def trail(bench: Workbench) -> Trail:
+    """A run whose candidate passed the gate against the base model."""
+    run = bench.registry.create_run(method="sft-refusal", options={}, requested_by="tester", promote_on_pass=True)
+    bench.registry.claim_next_run()
+    now = datetime.now(UTC)
+    bench.registry.add_adapter(
+        AdapterRecord(CANDIDATE, "candidate", BASE, 8, 16.0, ("q_proj",), 1, run.id, "learner", now), "learner"
+    )
+    bench.registry.add_report(ReportRecord("report-1", run.id, CANDIDATE, "", "PASS", "Every axis passed.", {}, now))
+    return Trail(
+        run.id,
+        promote_on_pass=True,
+        adapter=CANDIDATE,
+        report="report-1",
+        outcome="PASS",
+        reason="Every axis passed.",
+        routing_version=bench.registry.routing().version,
+    )
+
+
+def promote_by_hand(bench: Workbench) -> None:
+    bench.registry.promote(CANDIDATE, expected_champion="", actor="operator", reason="by hand")
+
+
+def test_a_promotion_whose_answer_was_lost_is_not_asked_for_again(bench: Workbench, trail: Trail) -> None:
+    promote_by_hand(bench)
+    assert proving.promote(bench, trail, bench.progress(trail.run_id)).promoted
+
+
+def test_a_promotion_rolled_back_while_the_learner_was_down_is_not_done_again(bench: Workbench, trail: Trail) -> None:
+    promote_by_hand(bench)
+    bench.registry.rollback(actor="operator", reason="it misbehaved")
+    with pytest.raises(PromotionRefused, match="routing went from version"):
+        proving.promote(bench, trail, bench.progress(trail.run_id))
+    assert bench.registry.routing().champion == ""
+
+
+def test_a_learner_that_may_not_promote_leaves_it_to_an_operator(bench: Workbench, trail: Trail) -> None:
+    settings = bench.settings.model_copy(update={"allow_promotion": False})
+    careful = Workbench(settings, bench.registry, bench.flags, bench.artifacts)
+    assert not proving.promote(careful, trail, bench.progress(trail.run_id)).promoted
+    assert bench.registry.routing().champion == ""
+
+
+def test_a_candidate_that_is_the_champion_already_is_not_measured_against_itself(
+    bench: Workbench, trail: Trail
+) -> None:
+    promote_by_hand(bench)
+    with pytest.raises(CandidateRefused, match="champion already"):
+        proving.evaluate(bench, trail, bench.progress(trail.run_id))
+
+
+def test_a_report_is_written_once_however_often_the_gate_is_repeated(bench: Workbench, trail: Trail) -> None:
+    again = proving.gate(bench, trail, bench.progress(trail.run_id))
+    assert (again.report, again.outcome) == ("report-1", "PASS")
+    assert sum(entry.kind == "report.added" for entry in bench.registry.ledger(limit=1000)) == 1
+
+
+def test_a_failed_run_keeps_its_reason_when_the_engine_cannot_be_told(bench: Workbench, trail: Trail) -> None:
+    steps.give_up(bench, trail, "the disk is full; free some space", cancelled=False)
+    run = bench.registry.run(trail.run_id)
+    assert (run.state, run.error) == (RunState.FAILED, "the disk is full; free some space")
+    assert bench.registry.adapter(CANDIDATE).digest == CANDIDATE, "the candidate stays registered"
+
+
+def test_giving_up_twice_changes_nothing(bench: Workbench, trail: Trail) -> None:
+    steps.give_up(bench, trail, "first", cancelled=False)
+    steps.give_up(bench, trail, "second", cancelled=False)
+    assert bench.registry.run(trail.run_id).error == "first"
+
+
+def test_a_workflow_that_ended_without_a_word_fails_its_run_and_says_what_to_do(bench: Workbench, trail: Trail) -> None:
+    bench.registry.update_run(trail.run_id, step="train")
+    steps.abandon(bench, trail.run_id, "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+    run = bench.registry.run(trail.run_id)
+    assert run.state == RunState.FAILED and "train" in run.error and "start a new run" in run.error
+
+
+def test_what_a_step_stores_is_read_back_equal(trail: Trail) -> None:
+    assert Trail.from_json(trail.to_json()) == trail
+    assert Trail.from_json({**trail.to_json(), "field_of_a_later_version": 1}) == trail

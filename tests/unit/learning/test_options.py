@@ -1,0 +1,61 @@
+"""What a run may choose, laid over the learner's settings."""
+
+import pytest
+from pydantic import ValidationError
+from ratchet_adapters.datasets.settings import DatasetSettings
+from ratchet_adapters.learning.errors import RunOptionsInvalid, UnknownMethod
+from ratchet_adapters.learning.options import check_options, run_options
+from ratchet_adapters.learning.settings import LearnerSettings
+from ratchet_adapters.training.settings import SftSettings
+
+
+def test_a_run_without_options_takes_the_learners_numbers() -> None:
+    mine, recipe = DatasetSettings(min_refusals=5), SftSettings(rank=8)
+    assert run_options("sft-refusal", {}, mine, recipe).dataset == mine
+    assert run_options("sft-refusal", {}, mine, recipe).training == recipe
+
+
+def test_an_option_replaces_one_number_and_leaves_the_others() -> None:
+    laid = run_options("sft-refusal", {"training": {"epochs": 2}}, DatasetSettings(), SftSettings(rank=8))
+    assert (laid.training.epochs, laid.training.rank) == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"epochs": 2}, "epochs"),
+        ({"training": {"epoks": 2}}, "training.epoks"),
+        ({"training": {"epochs": -1}}, "training.epochs"),
+        ({"dataset": {"min_refusals": "many"}}, "dataset.min_refusals"),
+        ({"dataset": [1]}, "dataset"),
+    ],
+)
+def test_an_option_that_does_not_exist_or_fit_is_refused_by_name(options: dict[str, object], field: str) -> None:
+    with pytest.raises(RunOptionsInvalid) as caught:
+        check_options("sft-refusal", options)
+    assert any(problem.startswith(f"{field}:") for problem in caught.value.problems)
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(RunOptionsInvalid) as caught:
+        check_options("sft-refusal", {"training": {"epochs": -1}, "dataset": {"max_replay": -1}})
+    assert len(caught.value.problems) == 2
+
+
+def test_an_unknown_method_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UnknownMethod, match="sft-refusal"):
+        check_options("grpo", {})
+
+
+def test_settings_can_be_given_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATCHET_LEARNER_STATE_DIR", "/state")
+    monkeypatch.setenv("RATCHET_LEARNER_POLL_INTERVAL_S", "2.5")
+    settings = LearnerSettings()  # type: ignore[call-arg]
+    assert settings.poll_interval_s == 2.5
+    assert settings.registry_url == "sqlite:////state/ratchet.db"
+    assert settings.workflows_url == "sqlite:////state/dbos.sqlite"
+
+
+def test_a_setting_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValidationError, match="pol_interval_s"):
+        LearnerSettings(state_dir="/state", pol_interval_s=1)  # type: ignore[arg-type,call-arg]

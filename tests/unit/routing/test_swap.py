@@ -1,0 +1,146 @@
+"""Invariants of promotion and rollback, each with the attempt to break it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ratchet_adapters.registry import ChampionChanged, GateRefused, NothingToRollBack
+from ratchet_server.engine.errors import AdapterHasNoEffect
+from ratchet_server.routing.swap import AdapterInUse, AdapterUnavailable
+from tests.unit.routing.conftest import House, build
+
+
+async def test_nothing_is_promoted_without_a_pass_against_the_present_champion(house: House) -> None:
+    first, second = house.add("first"), house.add("second")
+    for outcome in (None, "FAIL", "INCONCLUSIVE"):
+        if outcome:
+            house.report(first, outcome)
+        with pytest.raises(GateRefused):
+            await house.swaps.promote(first, expected_champion=None, actor="t", reason="")
+    house.report(second)
+    await house.promote(first)
+    with pytest.raises(GateRefused):
+        await house.swaps.promote(second, expected_champion=None, actor="t", reason="")
+    assert house.router.routing.champion == first
+
+
+async def test_a_failed_report_after_a_pass_counts(house: House) -> None:
+    digest = house.add("adapter")
+    house.report(digest, "PASS")
+    house.report(digest, "FAIL")
+    with pytest.raises(GateRefused):
+        await house.swaps.promote(digest, expected_champion=None, actor="t", reason="")
+
+
+async def test_an_adapter_without_effect_is_not_routed_even_with_a_pass(house: House) -> None:
+    digest = house.add("noop", weights=b"")
+    house.report(digest)
+    with pytest.raises(AdapterHasNoEffect):
+        await house.swaps.promote(digest, expected_champion=None, actor="t", reason="")
+    assert house.router.routing.champion == ""
+    assert house.engine.loaded() == []
+    assert not house.swaps.routable(digest)
+
+
+async def test_a_promotion_made_against_another_champion_is_refused(house: House) -> None:
+    first, second = house.add("first"), house.add("second")
+    await house.promote(first)
+    house.report(second)
+    with pytest.raises(ChampionChanged):
+        await house.swaps.promote(second, expected_champion="", actor="t", reason="")
+    assert house.router.routing.champion == first
+
+
+async def test_rollback_walks_back_to_the_base_model_and_then_says_there_is_nothing(house: House) -> None:
+    first, second = house.add("first"), house.add("second")
+    await house.promote(first)
+    await house.promote(second)
+    champions = [(await house.swaps.rollback(actor="t", reason="")).routing.champion for _ in range(2)]
+    assert champions == [first, ""]
+    with pytest.raises(NothingToRollBack):
+        await house.swaps.rollback(actor="t", reason="")
+
+
+async def test_rollback_works_when_the_champion_cannot_be_served(house: House) -> None:
+    first, second = house.add("first"), house.add("second")
+    await house.promote(first)
+    await house.promote(second)
+    restarted = build(house.scratch.parent, house.scratch)
+    _destroy(restarted, second)
+    await restarted.swaps.start(60)
+    with pytest.raises(AdapterUnavailable):
+        await restarted.swaps.usable(second)
+    assert (await restarted.swaps.rollback(actor="t", reason="")).routing.champion == first
+    await restarted.swaps.usable(first)
+    await restarted.swaps.stop()
+
+
+async def test_a_champion_that_cannot_be_loaded_is_refused_not_replaced_by_the_base_model(house: House) -> None:
+    digest = house.add("adapter")
+    await house.promote(digest)
+    restarted = build(house.scratch.parent, house.scratch)
+    _destroy(restarted, digest)
+    await restarted.swaps.start(60)
+    route = await restarted.router.resolve("")
+    assert route.digest == digest
+    with pytest.raises(AdapterUnavailable):
+        await restarted.swaps.usable(route.digest)
+    await restarted.swaps.stop()
+
+
+async def test_a_restarted_server_proves_the_champion_again(house: House) -> None:
+    digest = house.add("adapter")
+    await house.promote(digest)
+    restarted = build(house.scratch.parent, house.scratch)
+    await restarted.swaps.start(60)
+    assert restarted.engine.proved == [digest]
+    assert restarted.swaps.routable(digest)
+    await restarted.swaps.stop()
+
+
+async def test_a_route_once_taken_stays(house: House) -> None:
+    digest = house.add("adapter")
+    route = await house.router.resolve("")
+    with house.router.serving(route):
+        await house.promote(digest)
+        assert route.digest == ""
+        assert house.router.traffic()[""] == (1, 1)
+    assert (await house.router.resolve("champion")).digest == digest
+
+
+async def test_routed_adapters_stay_in_the_engine_and_the_oldest_spare_makes_room(house: House) -> None:
+    digests = [house.add(f"a{n}") for n in range(5)]
+    await house.promote(digests[0])
+    with pytest.raises(AdapterInUse):
+        await house.swaps.remove(digests[0])
+    for digest in digests[1:]:
+        await house.swaps.ensure(digest)
+    assert digests[0] in house.engine.loaded()
+    assert len(house.engine.loaded()) <= 3
+    assert digests[4] in house.engine.loaded()
+
+
+async def test_many_requests_for_one_adapter_load_it_once(house: House) -> None:
+    digest = house.add("adapter")
+    await asyncio.gather(*(house.swaps.ensure(digest) for _ in range(20)))
+    assert house.engine.proved == [digest]
+
+
+async def test_an_older_routing_table_never_replaces_a_newer_one(house: House) -> None:
+    old = house.router.routing
+    digest = house.add("adapter")
+    await house.promote(digest)
+    assert not house.router.apply(old)
+    assert house.router.routing.champion == digest
+
+
+def _destroy(house: House, digest: str) -> None:
+    """The adapter's files are gone, as after a lost disk."""
+    folder = house.artifacts.fetch(digest)
+    folder.parent.chmod(0o755)
+    folder.chmod(0o755)
+    for file in folder.iterdir():
+        file.chmod(0o644)
+        file.unlink()
