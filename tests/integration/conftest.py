@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-
 from ratchet_plugins.models.chat import prepare_chat_model
 from ratchet_server.engine.settings import EngineSettings
 from ratchet_server.engine.vllm import VllmEngine

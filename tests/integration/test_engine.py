@@ -6,7 +6,6 @@ import asyncio
 import time
 
 import pytest
-
 from ratchet_server.engine.engine import EVALUATION, EngineRequest, Message, Sampling
 from ratchet_server.engine.errors import AdapterNotLoaded, DeadlineExceeded, PromptTooLong, RequestInvalid
 
@@ -70,9 +69,7 @@ async def test_a_seeded_request_with_a_prompt_of_several_steps_does_not_end_the_
 
 async def test_an_answer_is_cut_to_the_room_the_context_has_left(engine):
     limit = engine.settings.max_model_len
-    asked = EngineRequest(
-        "test", prompt_token_ids=[5] * (limit - 4), sampling=Sampling(max_tokens=50, ignore_eos=True)
-    )
+    asked = EngineRequest("test", prompt_token_ids=[5] * (limit - 4), sampling=Sampling(max_tokens=50, ignore_eos=True))
     _, chunks = await collect(engine, asked)
     assert sum(chunk.token_ids for chunk in chunks) == 4
 
@@ -114,9 +111,8 @@ async def test_closing_the_stream_aborts_the_request_in_the_core(engine):
 
 async def test_cancelling_the_task_aborts_the_request_in_the_core(engine):
     task = asyncio.create_task(collect(engine, long_request()))
-    while not engine.status().running:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.3)
+    assert engine.status().running == 1
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -157,7 +153,7 @@ async def test_scoring_does_not_hold_up_a_stream(engine):
     assert not scoring.done(), "the comparison needs scoring to go on throughout"
     scoring.cancel()
     await asyncio.gather(scoring, return_exceptions=True)
-    # 128 tokens of prefill at a time: a few hundred milliseconds on one slow core, not the seconds of 300 items at once.
+    # 128 tokens of prefill at a time: a few hundred milliseconds on a slow core, not the seconds of 300 items.
     assert beside < alone + 1.0
     assert engine.status().waiting == 0
 

@@ -7,7 +7,6 @@ import json
 import shutil
 
 import pytest
-
 from ratchet_server.engine.engine import EngineRequest, Message, Sampling
 from ratchet_server.engine.errors import AdapterLoadFailed, AdapterNotLoaded, AdapterSlotsExhausted
 
@@ -42,9 +41,7 @@ async def adapters(engine, adapter_factory):
 async def test_base_rows_in_a_mixed_batch_are_the_base_models_own(engine, adapters):
     """With vLLM's stock CPU kernel the base rows come from the adapter in the last slot."""
     first, second = adapters
-    alone = {
-        digest: (await engine.score(ITEMS, digest, priority=0)) for digest in ("", first.digest, second.digest)
-    }
+    alone = {digest: (await engine.score(ITEMS, digest, priority=0)) for digest in ("", first.digest, second.digest)}
     assert distance(alone[""], alone[first.digest]) > 5
     assert distance(alone[first.digest], alone[second.digest]) > 5
     # Long streams of both adapters fill the batch while the same texts are scored again.
@@ -90,7 +87,6 @@ async def test_prompt_log_probabilities_are_those_of_peft(engine, adapter_factor
             with tuned.disable_adapter():
                 true_base = peft_log_prob(tuned, before, after)
             true_adapted = peft_log_prob(tuned, before, after)
-        print(item, base[index], true_base, adapted[index], true_adapted)
         assert abs(true_adapted - true_base) > 1, "the adapter has to matter"
         assert close(base[index], true_base)
         assert close(adapted[index], true_adapted)
@@ -111,6 +107,22 @@ def close(score, reference):
 
 def distance(left, right):
     return max(abs(a.log_prob - b.log_prob) for a, b in zip(left, right, strict=True))
+
+
+async def test_a_greedy_answer_has_no_gap_under_its_own_adapter_and_one_under_another(engine, adapter_factory):
+    # Mild enough to write real words, whose tokens are found again when the text is encoded.
+    adapter = adapter_factory(1, scale=0.1)
+    await engine.load(adapter.digest, adapter.folder)
+    # It may end by itself: control tokens after the end are not in the text.
+    question = "Write three sentences about the sea."
+    said = await text(
+        engine,
+        EngineRequest("t", (Message("user", question),), sampling=Sampling(max_tokens=24), digest=adapter.digest),
+    )
+    (own,) = await engine.score_answers([(question, said)], adapter.digest)
+    (foreign,) = await engine.score_answers([(question, said)], "")
+    await engine.unload(adapter.digest)
+    assert 0 <= own.worst_gap < 0.5 < foreign.worst_gap, said
 
 
 async def test_an_unloaded_adapter_is_gone_from_the_core(engine, adapters):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
 from ratchet_server.engine.engine import EngineRequest, Message, Sampling
 from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
 from ratchet_server.engine.proof import FINGERPRINT_TOLERANCE, NOISE_FLOOR, PROMPTS
@@ -86,5 +85,4 @@ async def test_the_noise_of_a_busy_batch_is_below_the_stated_floor(engine, loadi
         noise = max(noise, *(abs(score.log_prob - solo) for score, solo in pairs))
     assert not all(task.done() for task in company)
     await asyncio.gather(*company)
-    print('noise', noise)
     assert noise < NOISE_FLOOR

@@ -8,7 +8,6 @@ import signal
 import time
 
 import pytest
-
 from ratchet_server.engine.engine import EngineRequest, Message, Sampling
 from ratchet_server.engine.errors import EngineUnavailable
 from ratchet_server.engine.vllm import VllmEngine
@@ -60,9 +59,7 @@ async def test_after_the_core_is_killed_a_restart_brings_everything_back(engine,
 
     # Meanwhile somebody swaps the files of one adapter for those of another.
     other = adapter_factory(3, scale=0.3)
-    (fake.folder / "adapter_model.safetensors").write_bytes(
-        (other.folder / "adapter_model.safetensors").read_bytes()
-    )
+    (fake.folder / "adapter_model.safetensors").write_bytes((other.folder / "adapter_model.safetensors").read_bytes())
     report = await engine.restart()
     assert report.restored == (good.digest,)
     assert list(report.refused) == [fake.digest] and "fingerprint" in report.refused[fake.digest]

@@ -46,9 +46,9 @@ from ratchet_adapters.learning.settings import LearnerSettings
 from ratchet_adapters.learning.steps import BODIES, Body
 from ratchet_adapters.learning.trail import Trail
 from ratchet_adapters.learning.workbench import Workbench
+from ratchet_adapters.registry import ChampionChanged, GateRefused, Registry, RunState
 from ratchet_adapters.training.settings import ProcessSettings
 from ratchet_plugins.models.chat import fingerprint
-from ratchet_adapters.registry import ChampionChanged, GateRefused, Registry, RunState
 
 STEPS = ("select", "replay", "train", "register", "load", "evaluate", "gate", "promote")
 OPTIONS = {
@@ -246,7 +246,7 @@ async def until_idle(settings: LearnerSettings) -> None:
     learner = Learner(settings)
     working = asyncio.create_task(learner.run_forever())
     with Registry.open(settings.registry_url) as registry:
-        while not working.done() and any(not RunState(run.state).final for run in registry.runs()):
+        while not working.done() and any(not RunState(run.state).final for run in registry.runs()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     learner.request_stop()
     await working
@@ -293,7 +293,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     state_dir = tmp_path / "state"
     state_dir.mkdir()
     registry = Registry.open(f"sqlite:///{state_dir / 'ratchet.db'}")
-    engine = Engine(registry, tiny_model(tmp_path / "model"))
+    engine = Engine(registry, tiny_model(tmp_path / "model"))  # type: ignore[abstract]
     with registry, listening(engine) as address:
         settings = LearnerSettings(
             state_dir=state_dir,
@@ -301,7 +301,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
             poll_interval_s=0.05,
             progress_interval_s=0.0,
             embed_texts=False,
-            step_backoff_s=0.05, process=ProcessSettings(nice=0, threads=1),
+            step_backoff_s=0.05,
+            process=ProcessSettings(nice=0, threads=1),
             evaluation=EvalSettings(retry_initial_s=0.05, retry_max_s=0.2),
         )
         learners = Learners(settings)

@@ -29,6 +29,8 @@ Answers = Callable[[Sequence[str], int], Awaitable[Sequence[str]]]
 
 _TWIN = "benign_twin"
 _ORDINARY = "ordinary"
+_TEXT = "text"
+_ANCHOR_WORDS = 45
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ async def build(
         (draft, templates.pick(draft.category, rng, general_share=settings.general_template_share))
         for draft in refusals
     ]
-    rows = _rows([*taught, *answered], settings, rng, embed)
+    rows = _rows([*taught, *answered, *_anchors(data, guard, dropped)], settings, rng, embed)
     dataset = Dataset(rows, {})
     manifest = {
         "format": FORMAT,
@@ -205,13 +207,33 @@ async def _answered(
     return kept
 
 
+def _anchors(data: SeedData, guard: NearDuplicates, dropped: Counter[str]) -> list[tuple[_Draft, str]]:
+    """Plain text in pieces, on which training holds the adapter to the base model."""
+    pieces = []
+    for item in data.of(_TEXT):
+        words = item.prompt.split()
+        texts = [" ".join(words[i : i + _ANCHOR_WORDS]) for i in range(0, len(words), _ANCHOR_WORDS)]
+        pieces += [
+            (_Draft(f"seed:{item.id}.{number}", RowKind.ANCHOR, "", "seed", item.category), text)
+            for number, text in enumerate(texts)
+            if len(text.split()) >= _ANCHOR_WORDS // 2
+        ]
+    found = guard.matches([text for _, text in pieces])
+    dropped["evaluation_item"] += sum(map(bool, found))
+    return [piece for piece, matches in zip(pieces, found, strict=True) if not matches]
+
+
 def _rows(
     targets: Sequence[tuple[_Draft, str]], settings: DatasetSettings, rng: Random, embed: Embed | None
 ) -> tuple[Row, ...]:
     numbers = clusters(
-        [draft.prompt for draft, _ in targets], jaccard=settings.jaccard, cosine=settings.cosine, embed=embed
+        [draft.prompt or target for draft, target in targets],
+        jaccard=settings.jaccard,
+        cosine=settings.cosine,
+        embed=embed,
     )
-    distinct = sorted(set(numbers))
+    anchors = {n for (draft, _), n in zip(targets, numbers, strict=True) if draft.kind is RowKind.ANCHOR}
+    distinct = sorted(set(numbers) - anchors)
     held_out = set(rng.sample(distinct, int(len(distinct) * settings.validation_share)))
     rows = [
         Row(

@@ -24,11 +24,12 @@ FORMAT = 1
 
 
 class RowKind(StrEnum):
-    """What a row teaches."""
+    """What a row teaches: to refuse, to answer what looks alarming, to answer the rest, to stay as it is on text."""
 
     REFUSAL = "refusal"
     CONTRAST = "contrast"
     REPLAY = "replay"
+    ANCHOR = "anchor"
 
 
 class Split(StrEnum):
@@ -47,8 +48,9 @@ class Row:
         kind: What it teaches.
         split: train or validation; near duplicates share one.
         category: Category of harm for refusals and twins, subject for replay.
-        prompt: One user message.
-        target: From the template bank for refusals, from the base model for all others; never from a flag.
+        prompt: One user message; empty for anchors, which are plain texts.
+        target: From the template bank for refusals, from the base model for answers, from the
+            seed suites for anchors; never from a flag.
         origin: "flag" or "seed".
         flag_ids: The flags it comes from; empty for seed prompts.
         cluster: Rows of one cluster are near duplicates.

@@ -15,7 +15,7 @@ __all__ = ["SeedData", "SeedPrompt", "load_seed"]
 
 _PACKAGE = "ratchet_adapters.evals"
 _FOLDER = ("suites", "seed")
-_TRAINABLE = ("harmful", "benign_twin", "ordinary")
+_TRAINABLE = ("harmful", "benign_twin", "ordinary", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class SeedData:
     """What the seed suites give to a dataset.
 
     Attributes:
-        prompts: The train split of harmful, benign_twin and ordinary items.
+        prompts: The train split of harmful, benign_twin, ordinary and text items.
         guarded: Every text of the eval splits: nothing like it may be trained on.
         digest: "sha256:<64 hex>" of all of it.
     """

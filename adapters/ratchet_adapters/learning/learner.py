@@ -141,8 +141,12 @@ class Learner:
 
         for run in bench.registry.runs(limit=1000):
             if run.state == RunState.RUNNING:
+                handle = workflow.start(run.id)
+                if handle.get_status().executor_id != self.settings.executor_id:
+                    # Another learner on the same workflow database has it.
+                    continue
                 log.info("taking up run %s at step %s", run.id, run.step or "select")
-                self._handles[run.id] = workflow.start(run.id)
+                self._handles[run.id] = handle
 
     def _tick(self) -> None:
         from ratchet_adapters.learning import workflow

@@ -8,11 +8,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ratchet_adapters.learning.errors import LearnerStopping, RunCancelled
 from ratchet_adapters.registry import Registry, RunState
 
-__all__ = ["RunProgress"]
+__all__ = ["RunProgress", "Tally"]
+
+
+@dataclass
+class Tally:
+    """How far a piece of work is: set where the work is done, read where its progress is written."""
+
+    fraction: float = 0.0
+    detail: str = ""
 
 
 class RunProgress:

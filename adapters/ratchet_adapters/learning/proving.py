@@ -5,14 +5,13 @@ Must not know how the candidate was made. Nothing here routes a request except t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ratchet.client import InvalidRequest, NotFound, RatchetError, Refused
 
 from ratchet_adapters.learning.errors import CandidateRefused, PromotionRefused
-from ratchet_adapters.learning.progress import RunProgress
+from ratchet_adapters.learning.progress import RunProgress, Tally
 from ratchet_adapters.learning.serving import run_until_stopped
 from ratchet_adapters.learning.suites import evaluation_suites
 from ratchet_adapters.learning.trail import Trail
@@ -117,14 +116,6 @@ def _load(bench: Workbench, digest: str) -> None:
         raise CandidateRefused(digest, error.detail) from error
 
 
-@dataclass
-class _Tally:
-    """How far an evaluation is: set in its event loop, read by the progress writer outside it."""
-
-    fraction: float = 0.0
-    detail: str = ""
-
-
 def _measure(
     bench: Workbench, trail: Trail, adapter: str, progress: RunProgress, *, label: str, share: tuple[float, float]
 ) -> EvalResult:
@@ -134,7 +125,7 @@ def _measure(
 
     suites, judges = evaluation_suites(bench.settings.suites), bench.judges()
     cache = EvalCache(bench.settings.state_dir / "evaluations", base_fingerprint=trail.base_fingerprint)
-    tally = _Tally()
+    tally = Tally()
     before, part = share
 
     def on_progress(done: int, total: int, axis: str) -> None:

@@ -28,7 +28,9 @@ class LearnerSettings(BaseSettings):
     The server of the same deployment must be given the same `state_dir` (or the same two URLs).
     """
 
-    model_config = SettingsConfigDict(env_prefix="RATCHET_LEARNER_", env_nested_delimiter="__", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="RATCHET_LEARNER_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
 
     state_dir: Path = Field(description="Folder of databases, artifacts and run folders.")
     server: str = Field("127.0.0.1:50051", description="Address of the serving engine's gRPC port.")

@@ -14,7 +14,7 @@ from ratchet_adapters.datasets.training_flag import training_flag
 from ratchet_adapters.flags import Flag, FlagState
 from ratchet_adapters.learning.answers import BaseAnswers
 from ratchet_adapters.learning.errors import BaseModelUnusable, CandidateRefused, NothingToLearn, ServerUnavailable
-from ratchet_adapters.learning.progress import RunProgress
+from ratchet_adapters.learning.progress import RunProgress, Tally
 from ratchet_adapters.learning.serving import run_until_stopped
 from ratchet_adapters.learning.suites import guarded_texts
 from ratchet_adapters.learning.trail import Trail
@@ -117,16 +117,17 @@ def train(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
     )
     # What a killed learner had already shown; steps that are done again replace their points.
     progress.losses(bench.registry.run(trail.run_id).losses)
-    last = [0.0, "loading the base model"]
+    tally = Tally(detail="loading the base model")
 
     def on_progress(step: Progress) -> None:
         progress.loss(step.step, step.loss)
-        last[:] = [step.step / step.total, f"step {step.step} of {step.total}, loss {step.loss:.3f}"]
-        progress.report(*last)
+        tally.fraction = step.step / step.total
+        tally.detail = f"step {step.step} of {step.total}, loss {step.loss:.3f}"
+        progress.report(tally.fraction, tally.detail)
 
     def should_stop() -> bool:
         # Raises at a shutdown or a cancellation, which ends the training process; its checkpoints stay.
-        progress.report(*last)
+        progress.report(tally.fraction, tally.detail)
         return False
 
     result = train_in_process(job, on_progress, should_stop)

@@ -122,7 +122,7 @@ def _settings() -> Finding:
 def _models() -> Finding:
     from ratchet_plugins.models.preparation import prepare_all
 
-    return Finding("models", True, str(prepare_all().chat))
+    return Finding("models", True, str(prepare_all()["chat"]))
 
 
 def _database() -> Finding:

@@ -27,7 +27,7 @@ def prepare(
 
         prepared = prepare_all(force=force, progress=lambda text: spinner.update(text))
     if as_json:
-        print_json({name: str(value) for name, value in vars(prepared).items()})
+        print_json({name: str(value) for name, value in prepared.items()})
     else:
-        for name, value in vars(prepared).items():
+        for name, value in prepared.items():
             console.print(f"{name}: {value}", soft_wrap=True)

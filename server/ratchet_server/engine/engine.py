@@ -129,10 +129,13 @@ class LogProb:
     Attributes:
         log_prob: Sum over its tokens, nats.
         tokens: Number of its tokens.
+        worst_gap: Largest distance, over its tokens, between the likeliest token and the given one, nats. About 0 for a
+            text that this adapter wrote greedily.
     """
 
     log_prob: float
     tokens: int
+    worst_gap: float
 
 
 @dataclass(frozen=True, slots=True)

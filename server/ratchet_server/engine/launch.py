@@ -106,7 +106,8 @@ def _quiet(settings: EngineSettings) -> dict[str, str]:
         "VLLM_DO_NOT_TRACK": "1",
         "DO_NOT_TRACK": "1",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
-        "PYTHONWARNINGS": "ignore::FutureWarning",
+        # A core that is ended at once leaves its semaphores to the resource tracker, which cleans up and complains.
+        "PYTHONWARNINGS": "ignore::FutureWarning,ignore:resource_tracker:UserWarning",
         "TOKENIZERS_PARALLELISM": "false",
     }
 

@@ -1,4 +1,4 @@
-"""The engine over vLLM: admission, generation, scoring, adapters and restarts put together.
+"""The engine over vLLM: the life of the core, its adapters and their proofs, and requests handed to the runner.
 
 It must not know tenants, rails, aliases or the registry. One instance belongs to one event loop.
 """
@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ratchet_server.engine import proof
-from ratchet_server.engine.core import Core, translated
+from ratchet_server.engine.core import Core
 from ratchet_server.engine.engine import (
     EVALUATION,
     ChatMessage,
@@ -24,20 +21,17 @@ from ratchet_server.engine.engine import (
     LogProb,
     Message,
     RestartReport,
-    Sampling,
 )
 from ratchet_server.engine.errors import (
-    DeadlineExceeded,
     EngineError,
     EngineUnavailable,
-    PromptTooLong,
     RequestInvalid,
 )
 from ratchet_server.engine.proof import Proof
 from ratchet_server.engine.rendering import Renderer
-from ratchet_server.engine.scoring import TokenBudget
+from ratchet_server.engine.runner import RequestRunner
 from ratchet_server.engine.settings import EngineSettings
-from ratchet_server.engine.slots import AdapterSlots, Lease
+from ratchet_server.engine.slots import AdapterSlots
 
 __all__ = ["VllmEngine"]
 
@@ -64,9 +58,7 @@ class VllmEngine:
         self._slots = AdapterSlots(
             self, max_in_flight=settings.max_loras, max_loaded=settings.max_loaded, patience=settings.patience_seconds
         )
-        self._budget = TokenBudget(lambda: settings.score_tokens_busy if self._serving else settings.score_tokens_idle)
-        self._serving = 0
-        self._scoring = 0
+        self._runner = RequestRunner(settings, self._slots, self._running)
         self._proofs: dict[str, Proof] = {}
         self._lifecycle = asyncio.Lock()
 
@@ -122,26 +114,15 @@ class VllmEngine:
             EngineUnavailable: There is no core, or it died meanwhile.
             EngineRequestFailed: vLLM failed on this request only.
         """
-        core = self._running()
-        token_ids = self._prompt(request)
-        with translated(request.request_id):
-            params = self._params(request.sampling, len(token_ids))
-        self._serving += 1
+        self._running()
+        given = request.prompt_token_ids
+        token_ids = list(given) if given is not None else self.render(request.messages)
+        stream = self._runner.generate(request, token_ids)
         try:
-            async with self._admitted(request) as lease:
-                outputs = core.stream(request.request_id, token_ids, params, lease, request.priority)
-                try:
-                    while True:
-                        async with _deadline(request):
-                            output = await anext(outputs, None)
-                        if output is None:
-                            return
-                        answer = output.outputs[0]
-                        yield Chunk(answer.text, len(answer.token_ids), answer.finish_reason, len(token_ids))
-                finally:
-                    await outputs.aclose()
+            async for chunk in stream:
+                yield chunk
         finally:
-            self._serving -= 1
+            await stream.aclose()
 
     async def score(
         self, items: Sequence[tuple[str, str]], digest: str, *, priority: int = EVALUATION
@@ -160,7 +141,7 @@ class VllmEngine:
             AdapterNotLoaded, PromptTooLong, RequestInvalid, EngineUnavailable, EngineRequestFailed.
         """
         renderer = self._ready_renderer()
-        return await self._score([renderer.split(*item) for item in items], digest, priority)
+        return await self._runner.score([renderer.split(*item) for item in items], digest, priority)
 
     async def score_answers(
         self, items: Sequence[tuple[str, str]], digest: str, *, priority: int = EVALUATION
@@ -177,7 +158,7 @@ class VllmEngine:
         """
         renderer = self._ready_renderer()
         pairs = [(renderer.chat([Message("user", asked)]), renderer.split("", answer)[1]) for asked, answer in items]
-        return await self._score(pairs, digest, priority)
+        return await self._runner.score(pairs, digest, priority)
 
     async def load(self, digest: str, folder: Path) -> None:
         """Make an adapter available; idempotent, and safe to call from several tasks at once.
@@ -239,10 +220,9 @@ class VllmEngine:
 
     def status(self) -> EngineStatus:
         """Return what the engine is doing now."""
-        slots, budget = self._slots.waiting, self._budget.waiting
         return EngineStatus(
-            running=max(0, self._serving + self._scoring - slots - budget),
-            waiting=slots + budget,
+            running=self._runner.running,
+            waiting=self._runner.waiting,
             ready=self._core is not None and self._core.alive,
             loaded=tuple(self._slots.loaded()),
         )
@@ -290,103 +270,3 @@ class VllmEngine:
         if self._renderer is None:
             raise EngineUnavailable(_NOT_STARTED)
         return self._renderer
-
-    def _prompt(self, request: EngineRequest) -> list[int]:
-        if request.prompt_token_ids is not None:
-            token_ids = list(request.prompt_token_ids)
-        else:
-            token_ids = self.render(request.messages)
-        if not token_ids:
-            raise RequestInvalid("the prompt has no tokens")
-        self._fits(len(token_ids))
-        return token_ids
-
-    def _fits(self, tokens: int) -> None:
-        if tokens >= self.settings.max_model_len:
-            raise PromptTooLong(tokens, self.settings.max_model_len)
-
-    def _params(self, sampling: Sampling, prompt_tokens: int) -> Any:
-        from vllm.sampling_params import RequestOutputKind, SamplingParams
-
-        room = self.settings.max_model_len - prompt_tokens
-        return SamplingParams(
-            max_tokens=min(sampling.max_tokens, room),
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            seed=sampling.seed,
-            stop=list(sampling.stop),
-            repetition_penalty=sampling.repetition_penalty,
-            ignore_eos=sampling.ignore_eos,
-            output_kind=RequestOutputKind.DELTA,
-        )
-
-    @asynccontextmanager
-    async def _admitted(self, request: EngineRequest) -> AsyncIterator[tuple[str, int, Path] | None]:
-        if not request.digest:
-            yield None
-            return
-        async with _deadline(request):
-            lease = await self._slots.acquire(request.digest, request.priority)
-        try:
-            yield _adapter(lease)
-        finally:
-            lease.release()
-
-    async def _score(self, pairs: Sequence[tuple[list[int], list[int]]], digest: str, priority: int) -> list[LogProb]:
-        for before, after in pairs:
-            self._fits(len(before) + len(after))
-        tasks = []
-        try:
-            async with asyncio.TaskGroup() as group:
-                for before, after in pairs:
-                    tasks.append(group.create_task(self._score_one(before, after, digest, priority)))
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return [task.result() for task in tasks]
-
-    async def _score_one(self, before: list[int], after: list[int], digest: str, priority: int) -> LogProb:
-        from vllm.sampling_params import RequestOutputKind, SamplingParams
-
-        token_ids = before + after
-        # vLLM must make at least one token; prompt_logprobs=0 asks for the prompt's own tokens only.
-        params = SamplingParams(
-            max_tokens=1,
-            temperature=0.0,
-            prompt_logprobs=0,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        request = EngineRequest(f"score-{uuid.uuid4().hex}", digest=digest, priority=priority)
-        self._scoring += 1
-        try:
-            async with self._budget.spend(len(token_ids)), self._admitted(request) as lease:
-                outputs = self._running().stream(request.request_id, token_ids, params, lease, priority)
-                async for output in outputs:
-                    if output.prompt_logprobs is not None:
-                        rows = output.prompt_logprobs[len(before) :]
-                        total = sum(row[token].logprob for row, token in zip(rows, after, strict=True))
-                        return LogProb(float(total), len(after))
-            raise EngineUnavailable("the core gave no log-probabilities")
-        finally:
-            self._scoring -= 1
-
-
-def _adapter(lease: Lease) -> tuple[str, int, Path]:
-    return lease.digest, lease.adapter_id, lease.folder
-
-
-@asynccontextmanager
-async def _deadline(request: EngineRequest) -> AsyncIterator[None]:
-    if request.deadline is None:
-        yield
-        return
-    when = asyncio.get_running_loop().time() + request.deadline - time.monotonic()
-    scope = asyncio.timeout_at(when)
-    try:
-        async with scope:
-            yield
-    except TimeoutError:
-        if scope.expired():
-            raise DeadlineExceeded(request.request_id) from None
-        raise

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from pydantic import BaseModel, Field
 from ratchet_adapters.flags import Exchange, NewFlag
 
+# All callers that give no name are one: together they contribute no more to a dataset than one principal may.
+ANONYMOUS = "anonymous"
+
 
 class AutoFlagSettings(BaseModel):
     """Thresholds of the automatic flags; scores are in [0, 1]."""
@@ -62,7 +65,7 @@ def _flag(exchange: Exchange, kind: str, source: str, note: str) -> NewFlag:
         adapter_digest=exchange.adapter_digest,
         request_id=exchange.request_id,
         tenant=exchange.tenant,
-        principal=exchange.principal,
+        principal=exchange.principal or ANONYMOUS,
         note=note,
         scores=exchange.scores,
     )

@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from pydantic import BaseModel, Field
+from ratchet_adapters.errors import InvalidInput
 from ratchet_adapters.flags import Exchange, FlagStore, NewFlag
 
 from ratchet_server.traffic.autoflag import AutoFlagSettings, auto_flags
@@ -101,6 +103,17 @@ class Capture:
                 self._idle.set()
 
     def _write(self, batch: list[Exchange], flags: list[NewFlag]) -> None:
-        self._store.save_exchanges(batch)
-        if flags:
-            self._store.submit(flags)
+        for write, rows in ((self._store.save_exchanges, batch), (self._store.submit, flags)):
+            try:
+                if rows:
+                    write(rows)
+            except InvalidInput:
+                self._write_singly(write, rows)
+
+    def _write_singly(self, write: Callable[[list[Any]], object], rows: Sequence[Any]) -> None:
+        """One row that can never be written must not keep the others waiting for ever."""
+        for row in rows:
+            try:
+                write([row])
+            except InvalidInput as error:
+                log.error("request %s is not kept: %s", row.request_id, error)

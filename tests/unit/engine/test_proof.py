@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-
 from ratchet_server.engine.engine import LogProb
 from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
 from ratchet_server.engine.proof import EFFECT_THRESHOLD, FINGERPRINT_TOLERANCE, NOISE_FLOOR, PROMPTS, prove
@@ -18,7 +17,7 @@ class Scores:
         self.deltas = deltas
 
     async def score_answers(self, items, digest, *, priority):
-        return [LogProb(-5.0 + (self.deltas[PROMPTS.index(item)] if digest else 0.0), 7) for item in items]
+        return [LogProb(-5.0 + (self.deltas[PROMPTS.index(item)] if digest else 0.0), 7, 0.0) for item in items]
 
 
 def deltas(first):

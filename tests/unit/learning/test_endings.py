@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from ratchet_adapters.artifacts import open_store
 from ratchet_adapters.flags import FlagStore
-from ratchet_adapters.learning import CandidateRefused, LearnerSettings, PromotionRefused, proving, steps
+from ratchet_adapters.learning import (
+    BaseModelUnusable,
+    CandidateRefused,
+    LearnerSettings,
+    PromotionRefused,
+    proving,
+    steps,
+    teaching,
+)
 from ratchet_adapters.learning.trail import Trail
 from ratchet_adapters.learning.workbench import Workbench
 from ratchet_adapters.registry import AdapterRecord, Registry, ReportRecord, RunState
@@ -107,3 +115,25 @@ def test_a_workflow_that_ended_without_a_word_fails_its_run_and_says_what_to_do(
 def test_what_a_step_stores_is_read_back_equal(trail: Trail) -> None:
     assert Trail.from_json(trail.to_json()) == trail
     assert Trail.from_json({**trail.to_json(), "field_of_a_later_version": 1}) == trail
+
+
+def test_a_base_model_that_is_not_the_served_one_is_not_trained_on(
+    bench: Workbench, trail: Trail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RATCHET_CACHE", str(tmp_path / "cache"))
+    for path, why in ((tmp_path / "absent", "absent"), (tiny_weights(tmp_path / "other"), "fingerprint")):
+        served = trail.with_(method="sft-refusal", model_path=str(path), base_fingerprint=BASE)
+        with pytest.raises(BaseModelUnusable, match=why):
+            teaching._base_model(served)
+
+
+def tiny_weights(folder: Path) -> Path:
+    import json
+
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    save_file({"weight": np.zeros(4, dtype=np.float32)}, folder / "model.safetensors")
+    return folder

@@ -50,7 +50,7 @@ def test_an_unknown_method_is_refused_with_those_there_are() -> None:
 def test_settings_can_be_given_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATCHET_LEARNER_STATE_DIR", "/state")
     monkeypatch.setenv("RATCHET_LEARNER_POLL_INTERVAL_S", "2.5")
-    settings = LearnerSettings()  # type: ignore[call-arg]
+    settings = LearnerSettings()
     assert settings.poll_interval_s == 2.5
     assert settings.registry_url == "sqlite:////state/ratchet.db"
     assert settings.workflows_url == "sqlite:////state/dbos.sqlite"
@@ -58,4 +58,4 @@ def test_settings_can_be_given_by_environment(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_setting_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValidationError, match="pol_interval_s"):
-        LearnerSettings(state_dir="/state", pol_interval_s=1)  # type: ignore[arg-type,call-arg]
+        LearnerSettings(state_dir="/state", pol_interval_s=1)  # type: ignore[call-arg]

@@ -1,11 +1,11 @@
 """Exchanges are kept off the request path, and a store that is down loses the oldest only when the queue is full."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-
-from ratchet_adapters.flags import Exchange, FlagStore, Message
+from ratchet_adapters.flags import Exchange, ExchangeNotFound, FlagStore, Message
 from ratchet_adapters.registry import Registry
 from ratchet_server.traffic.capture import Capture, CaptureSettings
 
@@ -70,3 +70,16 @@ async def test_a_full_queue_drops_the_oldest_and_counts_them(store: FlagStore) -
     await capture.flushed()
     await capture.close()
     assert store.exchange("r4").request_id == "r4"
+
+
+async def test_an_exchange_that_can_never_be_written_does_not_hold_the_others_up(store: FlagStore) -> None:
+    capture = Capture(store, CaptureSettings(flush_seconds=0.01), lambda kind, source: None)
+    capture.start()
+    bad = exchange(1)
+    capture.record(replace(bad, tenant="t" * 10_000))
+    capture.record(exchange(2))
+    await capture.flushed()
+    await capture.close()
+    assert store.exchange("r2").request_id == "r2"
+    with pytest.raises(ExchangeNotFound):
+        store.exchange("r1")

@@ -1,11 +1,12 @@
-"""TRL's SFTTrainer with a loss that costs a CPU less.
+"""TRL's SFTTrainer with packed batches and a loss that costs a CPU less.
 
-It must not know rows, files or processes.
+It must not know datasets, files or processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -14,59 +15,82 @@ from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from ratchet_adapters.training.errors import TrainingDiverged
+from ratchet_adapters.training.settings import SftSettings
+from ratchet_adapters.training.trainers.encoding import Encoded, Lessons
+from ratchet_adapters.training.trainers.packing import Packed, pack
 
-__all__ = ["Collator", "CompletionTrainer", "StepReport", "padded"]
+__all__ = ["BatchCollator", "CompletionTrainer", "StepReport"]
 
-IGNORED = -100
+
+class BatchCollator:
+    """Makes one scheduled batch (row numbers, anchor number) into tensors."""
+
+    def __init__(self, lessons: Lessons, settings: SftSettings, pad: int) -> None:
+        self._lessons = lessons
+        self._settings = settings
+        self._pad = pad
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Packed]:
+        """Return the batch of the only example: the loader reads one scheduled batch at a time."""
+        (example,) = examples
+        pool: tuple[Encoded, ...] = self._lessons.validation if example["held_out"] else self._lessons.rows
+        anchor = self._lessons.anchors[example["anchor"]] if example["anchor"] >= 0 else ()
+        packed = pack(
+            [pool[number] for number in example["rows"]],
+            self._lessons.prefix,
+            per_sequence=self._settings.rows_per_sequence,
+            pad=self._pad,
+            head_tokens=self._settings.head_tokens,
+            tail_weight=self._settings.tail_weight,
+            anchor=anchor,
+        )
+        return {"packed": packed}
 
 
 class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
-    """Cross-entropy on completion tokens only, plus an optional KL to the base model.
+    """Weighted cross-entropy on completion tokens, plus KL to the base model on an anchor text.
 
     Off CUDA, TRL scores every position against the whole vocabulary and masks afterwards (`add_fused_lm_head`,
-    `compact`); with a 49k vocabulary and short completions that is most of the step. Here only completion positions
-    reach the output layer.
+    `compact`); with a 49k vocabulary and short completions that is most of a step. Here only taught positions reach
+    the output layer.
     """
 
-    def __init__(self, *args: Any, kl_weight: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, settings: SftSettings, autocast: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._kl_weight = kl_weight
+        self._recipe = settings
+        self._autocast = autocast
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the mean loss per completion token; see the class."""
-        labels = inputs["labels"][:, 1:]
-        taught = labels != IGNORED
+        """Return the loss of one packed batch; see the class."""
+        batch = _moved(inputs["packed"], model.device)
         inner = self.accelerator.unwrap_model(model)
-        logits = _logits(inner, inputs, taught)
-        loss = functional.cross_entropy(logits, labels[taught])
-        anchored = inputs["anchored"][:, None].expand_as(taught)[taught]
-        if self._kl_weight > 0 and bool(anchored.any()):
-            with torch.no_grad(), inner.disable_adapter():
-                base = _logits(inner, inputs, taught)[anchored].log_softmax(-1)
-            mine = logits[anchored].log_softmax(-1)
-            loss = loss + self._kl_weight * (base.exp() * (base - mine)).sum(-1).mean()
+        taught = len(batch.targets)
+        with self._precision(model.device):
+            hidden = _hidden(inner, batch.input_ids, batch.position_ids, batch.mask)
+            logits = _logits(inner, hidden, torch.cat([batch.sources, batch.anchor_sources]))
+        nats = functional.cross_entropy(logits[:taught], batch.targets, reduction="none")
+        loss = (nats * batch.weights).sum() / batch.weights.sum()
+        if batch.anchor >= 0:
+            loss = loss + self._recipe.anchor_weight * self._drift(inner, batch, logits[taught:])
         return (loss, {"loss": loss.detach()}) if return_outputs else loss
+
+    def _drift(self, inner: Any, batch: Packed, logits: torch.Tensor) -> torch.Tensor:
+        """KL(base || adapter) per anchor token, in nats."""
+        line = slice(batch.anchor, batch.anchor + 1)
+        count = len(batch.anchor_sources)
+        with torch.no_grad(), inner.disable_adapter(), self._precision(inner.device):
+            hidden = _hidden(inner, batch.input_ids[line], batch.position_ids[line], batch.mask[line])
+            base = _logits(inner, hidden, torch.arange(count, device=hidden.device))
+        return functional.kl_div(logits.log_softmax(-1), base.log_softmax(-1), log_target=True, reduction="batchmean")
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
+        # The adapter's own weights are float32, for small updates; products are bfloat16.
+        return torch.autocast(device.type, torch.bfloat16) if self._autocast else nullcontext()
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Checkpoints need no card; the adapter gets its own."""
-
-
-class Collator:
-    """Pads a batch on the right and keeps the mark that says which rows are anchored."""
-
-    def __init__(self, pad: int) -> None:
-        self._pad = pad
-
-    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return input_ids, labels, attention_mask of shape (rows, longest) and anchored of shape (rows,)."""
-        return {
-            "input_ids": padded([example["input_ids"] for example in examples], self._pad),
-            "labels": padded([example["labels"] for example in examples], IGNORED),
-            "attention_mask": padded([[1] * len(example["input_ids"]) for example in examples], 0),
-            "anchored": torch.tensor([bool(example["anchored"]) for example in examples]),
-        }
 
 
 class StepReport(TrainerCallback):  # type: ignore[misc]
@@ -90,16 +114,32 @@ class StepReport(TrainerCallback):  # type: ignore[misc]
         self._on_saved(int(state.global_step))
 
 
-def padded(rows: list[list[int]], value: int) -> torch.Tensor:
-    """Return the rows as one tensor of shape (rows, longest), padded on the right."""
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
+def _hidden(inner: Any, ids: torch.Tensor, positions: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    """Return last hidden states, flat: (sequences * length, width)."""
+    causal = inner.get_base_model()
+    dtype = causal.get_output_embeddings().weight.dtype
+    mask = torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
+    hidden = causal.base_model(
+        input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False
+    ).last_hidden_state
+    return hidden.flatten(0, 1)  # type: ignore[no-any-return]
 
 
-def _logits(model: Any, inputs: dict[str, Any], taught: torch.Tensor) -> torch.Tensor:
-    """Return float32 logits of shape (taught positions, vocabulary)."""
-    causal = model.get_base_model()
-    # No attention mask: rows are padded on the right and attention is causal, so no real token sees the padding,
-    # and the padding's own outputs are never scored.
-    hidden = causal.base_model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state[:, :-1]
-    return causal.get_output_embeddings()(hidden[taught]).float()  # type: ignore[no-any-return]
+def _logits(inner: Any, hidden: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """Return float32 logits of shape (positions, vocabulary)."""
+    return inner.get_base_model().get_output_embeddings()(hidden[at]).float()  # type: ignore[no-any-return]
+
+
+def _moved(batch: Packed, device: torch.device) -> Packed:
+    if device.type == "cpu":
+        return batch
+    return Packed(
+        batch.input_ids.to(device),
+        batch.position_ids.to(device),
+        batch.mask.to(device),
+        batch.sources.to(device),
+        batch.targets.to(device),
+        batch.weights.to(device),
+        batch.anchor,
+        batch.anchor_sources.to(device),
+    )

@@ -1,11 +1,11 @@
-"""Rows of a dataset to token ids: the model's own chat template, the completion marked, cut and ordered.
+"""Rows of a dataset to token ids: the model's own chat template, completions cut, prompts without what they share.
 
-It must not know the loss.
+It must not know the loss, nor tensors.
 """
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -14,70 +14,84 @@ from typing import Any
 from ratchet_adapters.datasets.dataset import Row, RowKind
 from ratchet_adapters.training.settings import SftSettings
 
-__all__ = ["Encoded", "encode", "schedule"]
-
-_MEGA_BATCH = 16
+__all__ = ["Encoded", "Lessons", "encode"]
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One row in tokens: the rendered prompt, then the completion."""
+    """One row in tokens: what of the rendered prompt is its own, then the completion."""
 
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
-    anchored: bool
-    """Whether the adapter should stay close to the base model here: true for everything but refusals."""
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.completion)
 
 
-def encode(rows: Sequence[Row], tokenizer: Any, settings: SftSettings) -> list[Encoded]:
+@dataclass(frozen=True)
+class Lessons:
+    """All rows in tokens.
+
+    Attributes:
+        prefix: The tokens every rendered prompt begins with: the system message of the chat template.
+        rows: Train rows.
+        validation: Held-out rows.
+        anchors: Plain texts, without the chat template.
+    """
+
+    prefix: tuple[int, ...]
+    rows: tuple[Encoded, ...]
+    validation: tuple[Encoded, ...]
+    anchors: tuple[tuple[int, ...], ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one pass over the train rows, the shared prefix counted once per row."""
+        return sum(len(self.prefix) + len(row) for row in self.rows)
+
+
+def encode(train: Sequence[Row], validation: Sequence[Row], tokenizer: Any, settings: SftSettings) -> Lessons:
     """Return the rows in tokens, those with over-long prompts left out.
 
-    A refusal always ends with the end-of-turn token. An answer that had to be cut does not, so that the model does not
-    learn to stop in mid-sentence.
-    """
-    encoded = []
-    for row in rows:
-        rendered = tokenizer.apply_chat_template(
-            [{"role": "user", "content": row.prompt}], tokenize=False, add_generation_prompt=True
-        )
-        prompt = tokenizer(rendered, add_special_tokens=False)["input_ids"]
-        if len(prompt) > settings.prompt_tokens:
-            continue
-        completion = tokenizer(row.target.strip(), add_special_tokens=False)["input_ids"]
-        refusal = row.kind is RowKind.REFUSAL
-        limit = settings.refusal_tokens if refusal else settings.answer_tokens
-        cut = len(completion) > limit
-        completion = completion[:limit]
-        if refusal or not cut:
-            completion = [*completion, tokenizer.eos_token_id]
-        encoded.append(Encoded(tuple(prompt), tuple(completion), not refusal))
-    return encoded
-
-
-def schedule(lengths: Sequence[int], settings: SftSettings) -> list[list[int]]:
-    """Return the batches of the whole training as row numbers, rows of like length together.
-
-    The order is fixed before training begins, so that a resumed job sees exactly the batches it has not seen.
-
-    Args:
-        lengths: Tokens per row.
-        settings: Seed, batch size, epochs.
+    A completion that had to be cut gets no end-of-turn token, so that the model does not learn to stop in
+    mid-sentence. A share of the refusals is kept whole, so that it does learn how they end.
     """
     rng = Random(settings.seed)
-    size = settings.batch_size
-    per_epoch = math.ceil(len(lengths) / size)
-    steps = max(1, math.ceil(per_epoch * settings.epochs))
-    batches: list[list[int]] = []
-    while len(batches) < steps:
-        order = list(range(len(lengths)))
-        rng.shuffle(order)
-        epoch = []
-        for start in range(0, len(order), size * _MEGA_BATCH):
-            group = sorted(order[start : start + size * _MEGA_BATCH], key=lambda index: lengths[index])
-            epoch += [group[i : i + size] for i in range(0, len(group), size)]
-        rng.shuffle(epoch)
-        batches += epoch
-    return batches[:steps]
+    anchors = tuple(
+        ids
+        for row in train
+        if row.kind is RowKind.ANCHOR and len(ids := _ids(tokenizer, row.target, settings.anchor_tokens)) > 1
+    )
+    pairs = [_pair(row, tokenizer, settings, rng) for row in train if row.kind is not RowKind.ANCHOR]
+    held_out = [_pair(row, tokenizer, settings, rng) for row in validation if row.kind is not RowKind.ANCHOR]
+    limit = settings.prompt_tokens
+    pairs = [pair for pair in pairs if len(pair[0]) <= limit]
+    held_out = [pair for pair in held_out if len(pair[0]) <= limit]
+    prompts = [prompt for prompt, _ in (*pairs, *held_out)]
+    # One token of each prompt stays its own: the first completion token is predicted from it.
+    shared = min(len(os.path.commonprefix(prompts)), *(len(prompt) - 1 for prompt in prompts)) if prompts else 0
+    return Lessons(
+        prefix=tuple(prompts[0][:shared]) if prompts else (),
+        rows=tuple(Encoded(tuple(prompt[shared:]), tuple(completion)) for prompt, completion in pairs),
+        validation=tuple(Encoded(tuple(prompt[shared:]), tuple(completion)) for prompt, completion in held_out),
+        anchors=anchors,
+    )
+
+
+def _pair(row: Row, tokenizer: Any, settings: SftSettings, rng: Random) -> tuple[list[int], list[int]]:
+    rendered = tokenizer.apply_chat_template(
+        [{"role": "user", "content": row.prompt}], tokenize=False, add_generation_prompt=True
+    )
+    prompt: list[int] = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    limit = settings.answer_tokens
+    if row.kind is RowKind.REFUSAL:
+        limit = settings.whole_tokens if rng.random() < settings.whole_share else settings.refusal_tokens
+    completion: list[int] = tokenizer(row.target.strip(), add_special_tokens=False)["input_ids"]
+    if len(completion) > limit:
+        return prompt, completion[:limit]
+    return prompt, [*completion, tokenizer.eos_token_id]
+
+
+def _ids(tokenizer: Any, text: str, limit: int) -> tuple[int, ...]:
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    return tuple([*start, *tokenizer(text, add_special_tokens=False)["input_ids"]][:limit])

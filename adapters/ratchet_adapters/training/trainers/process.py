@@ -84,7 +84,7 @@ def _run(
     write_json(job.work / JOB, job.to_json())
     with (job.work / LOG).open("wb") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", _MODULE, str(job.work / JOB), str(os.getpid())],
+            _command(job),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -130,6 +130,10 @@ def _outcome(job: TrainingJob, exit_code: int | None) -> TrainingResult:
     if "result" in outcome:
         return TrainingResult.from_json(outcome["result"])
     raise TrainingFailed(str(outcome["error"]), str(outcome["message"]))
+
+
+def _command(job: TrainingJob) -> list[str]:
+    return [sys.executable, "-m", _MODULE, str(job.work / JOB), str(os.getpid())]
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,9 @@ from ratchet_adapters.training.errors import NothingToTrain
 from ratchet_adapters.training.job import Progress, TrainingJob, TrainingResult
 from ratchet_adapters.training.settings import SftSettings
 from ratchet_adapters.training.trainers.checkpoints import claim, last_checkpoint, mark_finished
-from ratchet_adapters.training.trainers.encoding import Encoded, encode, schedule
+from ratchet_adapters.training.trainers.encoding import Lessons, encode
 from ratchet_adapters.training.trainers.precision import resolve_precision
+from ratchet_adapters.training.trainers.schedule import Batch, schedule
 
 if TYPE_CHECKING:
     from ratchet_adapters.training.trainers.completion_trainer import CompletionTrainer
@@ -53,11 +54,15 @@ def train(job: TrainingJob, on_progress: OnProgress | None = None) -> TrainingRe
     precision = resolve_precision(job.settings.precision)
     claim(job.work, _identity(job, dataset, precision))
     tokenizer = _tokenizer(job.model)
-    rows = encode([row for row in dataset.rows if row.split is Split.TRAIN], tokenizer, job.settings)
-    held_out = encode([row for row in dataset.rows if row.split is Split.VALIDATION], tokenizer, job.settings)
-    if not rows:
+    lessons = encode(
+        [row for row in dataset.rows if row.split is Split.TRAIN],
+        [row for row in dataset.rows if row.split is Split.VALIDATION],
+        tokenizer,
+        job.settings,
+    )
+    if not lessons.rows:
         raise NothingToTrain(job.dataset)
-    batches = schedule([len(row) for row in rows], job.settings)
+    batches = schedule(len(lessons.rows), len(lessons.anchors), job.settings)
     points: dict[int, float] = {}
 
     def on_step(step: int, total: int, loss: float) -> None:
@@ -65,12 +70,12 @@ def train(job: TrainingJob, on_progress: OnProgress | None = None) -> TrainingRe
         if on_progress is not None:
             on_progress(Progress(step, total, loss))
 
-    trainer = _trainer(job, precision, tokenizer, rows, held_out, batches, on_step)
+    trainer = _trainer(job, precision, tokenizer, lessons, batches, on_step)
     checkpoint = last_checkpoint(job.work)
     began = time.monotonic()
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint[1]))
     earlier = {int(entry["step"]): float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry}
-    validation = float(trainer.evaluate()["eval_loss"]) if held_out else None
+    validation = float(trainer.evaluate()["eval_loss"]) if lessons.validation else None
     seconds = time.monotonic() - began
     _save(job, dataset, trainer)
     return TrainingResult(
@@ -79,8 +84,8 @@ def train(job: TrainingJob, on_progress: OnProgress | None = None) -> TrainingRe
         resumed_from=0 if checkpoint is None else checkpoint[0],
         losses=tuple(sorted({**earlier, **points}.items())),
         validation_loss=validation,
-        rows=len(rows),
-        tokens=sum(map(len, rows)),
+        rows=len(lessons.rows),
+        tokens=lessons.tokens,
         seconds=seconds,
     )
 
@@ -105,43 +110,86 @@ def _trainer(
     job: TrainingJob,
     precision: str,
     tokenizer: Any,
-    rows: list[Encoded],
-    held_out: list[Encoded],
-    batches: list[list[int]],
+    lessons: Lessons,
+    batches: list[Batch],
     on_step: Callable[[int, int, float], None],
 ) -> CompletionTrainer:
-    import torch
     from datasets import Dataset as Table
-    from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, set_seed
-    from trl import SFTConfig
+    from transformers import set_seed
 
-    from ratchet_adapters.training.trainers.completion_trainer import Collator, CompletionTrainer, StepReport
+    from ratchet_adapters.training.trainers.completion_trainer import BatchCollator, CompletionTrainer, StepReport
 
     settings = job.settings
     set_seed(settings.seed)
-    model = AutoModelForCausalLM.from_pretrained(
+    held_out = range(len(lessons.validation))
+    checks = [Batch(tuple(held_out[start : start + settings.batch_size])) for start in held_out[:: settings.batch_size]]
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return CompletionTrainer(
+        model=_model(job, precision),
+        args=_arguments(job, len(batches)),
+        train_dataset=Table.from_list([{**asdict(batch), "held_out": False} for batch in batches]),
+        eval_dataset=Table.from_list([{**asdict(batch), "held_out": True} for batch in checks]) if checks else None,
+        processing_class=tokenizer,
+        data_collator=BatchCollator(lessons, settings, pad),
+        callbacks=[StepReport(on_step, lambda step: mark_finished(job.work, step))],
+        settings=settings,
+        autocast=precision == "bf16",
+    )
+
+
+def _model(job: TrainingJob, precision: str) -> Any:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from peft.tuners.lora import LoraLayer
+    from transformers import AutoModelForCausalLM
+
+    settings = job.settings
+    base = AutoModelForCausalLM.from_pretrained(
         str(job.model),
         dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
         local_files_only=True,
-        # Sequences of about a hundred tokens: plain matrix products beat the CPU's fused attention, backward most.
+        # Short sequences under a custom mask: plain matrix products beat the CPU's fused attention, backward most.
         attn_implementation="eager",
     )
-    layers = int(model.config.get_text_config().num_hidden_layers)
-    arguments = SFTConfig(
+    layers = int(base.config.get_text_config().num_hidden_layers)
+    lora = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=0.0,
+        bias="none",
+        target_modules=list(settings.target_modules),
+        layers_to_transform=list(range(int(settings.first_layer * layers), layers)),
+        task_type="CAUSAL_LM",
+    )
+    model = get_peft_model(base, lora)
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            # Autocast multiplies in bfloat16 anyway; PEFT would copy every activation to float32 before it.
+            module.cast_input_dtype_enabled = False
+    return model
+
+
+def _arguments(job: TrainingJob, steps: int) -> Any:
+    import torch
+    from trl import SFTConfig
+
+    settings = job.settings
+    return SFTConfig(
         output_dir=str(job.work),
-        max_steps=len(batches),
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
+        max_steps=steps,
+        # One element of the dataset is one scheduled batch.
+        per_device_train_batch_size=1,
+        per_device_eval_batch_size=1,
         train_sampling_strategy="sequential",
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=max(1, round(settings.warmup_share * len(batches))),
+        warmup_steps=max(1, round(settings.warmup_share * steps)),
         weight_decay=0.0,
         max_grad_norm=settings.max_grad_norm,
         seed=settings.seed,
         data_seed=settings.seed,
-        bf16=precision == "bf16",
+        # The trainer's own autocast covers `model.forward` only; the loss sets its precision itself.
+        bf16=False,
         fp16=False,
         use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=False,
@@ -158,44 +206,6 @@ def _trainer(
         report_to=[],
         disable_tqdm=True,
     )
-    lora = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=0.0,
-        bias="none",
-        target_modules=list(settings.target_modules),
-        layers_to_transform=list(range(int(settings.first_layer * layers), layers)),
-        task_type="CAUSAL_LM",
-    )
-    ordered = [_example(rows[index]) for batch in _full(batches, settings) for index in batch]
-    return CompletionTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=Table.from_list(ordered),
-        eval_dataset=Table.from_list([_example(row) for row in held_out]) if held_out else None,
-        processing_class=tokenizer,
-        data_collator=Collator(
-            tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        ),
-        peft_config=lora,
-        callbacks=[StepReport(on_step, lambda step: mark_finished(job.work, step))],
-        kl_weight=settings.kl_weight,
-    )
-
-
-def _full(batches: list[list[int]], settings: SftSettings) -> list[list[int]]:
-    """Fill short batches up: read in sequence, the loader must cut the rows exactly where the schedule does."""
-    rng = random.Random(settings.seed)
-    everything = [index for batch in batches for index in batch]
-    return [[*batch, *rng.choices(everything, k=settings.batch_size - len(batch))] for batch in batches]
-
-
-def _example(row: Encoded) -> dict[str, Any]:
-    return {
-        "input_ids": [*row.prompt, *row.completion],
-        "labels": [*[-100] * len(row.prompt), *row.completion],
-        "anchored": row.anchored,
-    }
 
 
 def _save(job: TrainingJob, dataset: Dataset, trainer: CompletionTrainer) -> None:
