@@ -78,9 +78,7 @@ def engine_settings(settings: Settings, base: BaseModel) -> EngineSettings:
 
 
 @asynccontextmanager
-async def running(
-    settings: Settings, say: Say = log.info, *, engine: VllmEngine | None = None
-) -> AsyncIterator[App]:
+async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine | None = None) -> AsyncIterator[App]:
     """Starts the server; on leaving, drains and stops it.
 
     Args:

@@ -56,7 +56,11 @@ def test_no_source_file_outgrows_500_lines() -> None:
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    silent = [str(p.relative_to(ROOT)) for p in _sources() if p.stat().st_size and not p.read_text().startswith(('"""', 'r"""'))]
+    silent = [
+        str(p.relative_to(ROOT))
+        for p in _sources()
+        if p.stat().st_size and not p.read_text().startswith(('"""', 'r"""'))
+    ]
     assert silent == []
 
 

@@ -13,9 +13,22 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from ratchet.client import AsyncRatchet
 from ratchet_plugins.models.chat import prepare_chat_model
+from ratchet_server.app import App, running
 from ratchet_server.engine.settings import EngineSettings
 from ratchet_server.engine.vllm import VllmEngine
+from ratchet_server.settings import Settings
+
+BROKEN_RAIL = """
+rails:
+  input:
+    flows: [ratchet triage input]
+custom_data:
+  ratchet:
+    rails:
+      ratchet triage input: {timeout_ms: 1}
+"""
 
 LAYERS = 30
 HIDDEN = 576
@@ -103,3 +116,29 @@ def adapter_factory(tmp_path_factory: pytest.TempPathFactory) -> AdapterFactory:
         return AdapterFolder(f"sha256:{hashlib.sha256(content).hexdigest()}", folder)
 
     return make
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def app(engine: VllmEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
+    """A server around the session's engine."""
+    folder = tmp_path_factory.mktemp("server")
+    profile = folder / "profiles" / "hurried"
+    profile.mkdir(parents=True)
+    (profile / "config.yml").write_text(BROKEN_RAIL)
+    settings = Settings(
+        state_dir=folder / "state",
+        rpc={"port": 0},
+        observability={"metrics_port": 0},
+        rails={"folder": folder / "profiles"},
+        routing={"poll_seconds": 0.2},
+        engine={"max_lora_rank": 16, "max_loaded": 4},
+    )
+    async with running(settings, engine=engine) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def client(app: App) -> AsyncIterator[AsyncRatchet]:
+    """A client of it."""
+    async with AsyncRatchet(app.address) as client:
+        yield client

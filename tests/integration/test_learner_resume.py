@@ -246,7 +246,7 @@ async def until_idle(settings: LearnerSettings) -> None:
     learner = Learner(settings)
     working = asyncio.create_task(learner.run_forever())
     with Registry.open(settings.registry_url) as registry:
-        while not working.done() and any(not RunState(run.state).final for run in registry.runs()):  # noqa: ASYNC110
+        while not working.done() and any(not RunState(run.state).final for run in registry.runs()):
             await asyncio.sleep(0.05)
     learner.request_stop()
     await working
@@ -377,7 +377,9 @@ def test_a_learner_killed_in_each_step_ends_with_one_adapter_one_report_and_one_
         method="sft-refusal", options=OPTIONS, requested_by="tester", promote_on_pass=True
     ).id
     for kill in KILLS:
-        assert world.learners.run(kill) == -signal.SIGKILL, f"{kill}: {world.learners.last_words}"
+        assert world.learners.run(kill) == -signal.SIGKILL, (
+            f"{kill}: {world.registry.run(run_id).error} {world.learners.last_words}"
+        )
         assert world.registry.run(run_id).state == RunState.RUNNING
     assert world.learners.run() == 0, world.learners.last_words
 
@@ -391,7 +393,8 @@ def test_a_learner_killed_in_each_step_ends_with_one_adapter_one_report_and_one_
     made = {kind: world.ledger[kind] for kind in ("dataset.added", "adapter.added", "report.added", "routing.promoted")}
     assert made == {"dataset.added": 1, "adapter.added": 1, "report.added": 1, "routing.promoted": 1}
     assert world.registry.verify_ledger().ok
-    assert max(world.engine.asked.values()) <= 1 + len(KILLS), "answers given before a kill are kept"
+    # Only what was in flight at the one kill in the middle of a step is asked again.
+    assert max(world.engine.asked.values()) <= 2, "answers given before a kill are kept"
     assert run.losses and run.dataset_digest
 
 

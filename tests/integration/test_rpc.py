@@ -4,61 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 import pytest
-import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-
 from ratchet.client import AsyncRatchet, Done, InvalidRequest, NotFound, RatchetError, Refused, TextDelta, Unavailable
 from ratchet.client.errors import from_rpc_error
 from ratchet.v1 import adapter_pb2, engine_pb2, feedback_pb2, learning_pb2
 from ratchet_adapters.registry import ReportRecord
-from ratchet_server.app import App, running
-from ratchet_server.engine.vllm import VllmEngine
-from ratchet_server.settings import Settings
+from ratchet_server.app import App
 
 LONG = {"max_tokens": 200, "rail_profile": "off"}
-BROKEN_RAIL = """
-rails:
-  input:
-    flows: [ratchet triage input]
-custom_data:
-  ratchet:
-    rails:
-      ratchet triage input: {timeout_ms: 1}
-"""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def app(engine: VllmEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
-    """A server around the session's engine."""
-    folder = tmp_path_factory.mktemp("server")
-    profile = folder / "profiles" / "hurried"
-    profile.mkdir(parents=True)
-    (profile / "config.yml").write_text(BROKEN_RAIL)
-    settings = Settings(
-        state_dir=folder / "state",
-        rpc={"port": 0},
-        observability={"metrics_port": 0},
-        rails={"folder": folder / "profiles"},
-        routing={"poll_seconds": 0.2},
-        engine={"max_lora_rank": 16, "max_loaded": 4},
-    )
-    async with running(settings, engine=engine) as server:
-        yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def client(app: App) -> AsyncIterator[AsyncRatchet]:
-    """A client of it."""
-    async with AsyncRatchet(app.address) as client:
-        yield client
 
 
 async def _idle(app: App) -> None:
@@ -171,7 +130,9 @@ async def _register(client: AsyncRatchet, folder: Path) -> adapter_pb2.RegisterR
 
 
 def _report(app: App, candidate: str, champion: str, outcome: str) -> None:
-    record = ReportRecord(f"{outcome}-{candidate[7:19]}", "", candidate, champion, outcome, "test", {}, datetime.now(UTC))
+    record = ReportRecord(
+        f"{outcome}-{candidate[7:19]}", "", candidate, champion, outcome, "test", {}, datetime.now(UTC)
+    )
     app.registry.add_report(record)
 
 
@@ -266,14 +227,17 @@ async def test_a_flag_by_its_receipt_is_kept_listed_and_reviewed_once(client: As
     )
     (flag,) = [f for f in listed.flags if f.id == flag_id]
     assert (flag.completion, flag.messages[0].content) == (answer.text, "Tell me something about owls.")
-    review = feedback_pb2.ReviewFlagRequest(flag_id=flag_id, decision=feedback_pb2.REVIEW_DECISION_ACCEPT, reviewer="bob")
+    review = feedback_pb2.ReviewFlagRequest(
+        flag_id=flag_id, decision=feedback_pb2.REVIEW_DECISION_ACCEPT, reviewer="bob"
+    )
     assert (await client.feedback.ReviewFlag(review, timeout=30)).flag.state == feedback_pb2.FLAG_STATE_ACCEPTED
     with pytest.raises(grpc.RpcError) as caught:
         await client.feedback.ReviewFlag(review, timeout=30)
     assert from_rpc_error(caught.value).reason == "ALREADY_REVIEWED"
     with pytest.raises(grpc.RpcError) as missing:
         await client.feedback.SubmitFlag(
-            feedback_pb2.SubmitFlagRequest(kind=feedback_pb2.FLAG_KIND_OTHER, request_id="nobody", principal="ann"), timeout=30
+            feedback_pb2.SubmitFlagRequest(kind=feedback_pb2.FLAG_KIND_OTHER, request_id="nobody", principal="ann"),
+            timeout=30,
         )
     assert from_rpc_error(missing.value).reason == "EXCHANGE_NOT_FOUND"
 

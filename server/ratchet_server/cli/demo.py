@@ -61,12 +61,10 @@ def _print(report: dict[str, object], written: Path, wrong: list[str]) -> None:
     assert isinstance(traffic, dict)
     assert isinstance(rails, dict)
     console.print(f"with rails: {rails}")
-    console.print(
-        f"traffic: {traffic['requests']} requests, {traffic['failed']} failed, {traffic['mixed_adapter']} mixing adapters"
-    )
-    console.print(
-        f"promotion {report['swap_seconds']} s, rollback {report['rollback_seconds']} s, total {report['seconds']:.0f} s"
-    )
+    counts = f"{traffic['requests']} requests, {traffic['failed']} failed, {traffic['mixed_adapter']} mixing adapters"
+    console.print(f"traffic: {counts}")
+    swaps = f"promotion {report['swap_seconds']} s, rollback {report['rollback_seconds']} s"
+    console.print(f"{swaps}, total {report['seconds']:.0f} s")
     for line in wrong:
         console.print(f"[bold red]not kept[/]: {line}")
     console.print(f"report: [bold]{written}[/]", soft_wrap=True)

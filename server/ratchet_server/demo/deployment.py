@@ -1,4 +1,4 @@
-"""Starts `ratchet up` on free loopback ports in a scratch folder, and stops it. Knows nothing of what is done with it."""
+"""Starts `ratchet up` on free loopback ports in a scratch folder, and stops it. Knows nothing of its use."""
 
 from __future__ import annotations
 

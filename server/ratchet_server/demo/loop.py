@@ -1,4 +1,4 @@
-"""The demo's story, step by step: serve, flag, learn, prove, promote, roll back, promote again. Measures, never assumes."""
+"""The demo's story: serve, flag, learn, prove, promote, roll back, promote again. Measures, never assumes."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class Loop:
         self.story.misattributed += wrong
         kept = sum(t.digest != routing.champion for t in first if not t.error)
         self._say(
-            f"{name}: {(ended - started) * 1e3:.0f} ms under load; {kept} streams in flight finished on the old champion,"
+            f"{name}: {(ended - started) * 1e3:.0f} ms under load; {kept} streams in flight ended on the old champion,"
             f" {len(second) - len(wrong)} of {len(second)} new ones went to the new one"
         )
 

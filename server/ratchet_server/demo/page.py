@@ -26,8 +26,10 @@ NAMES = {
 }
 
 _STYLE = """
-:root{color-scheme:light}body{font:16px/1.5 system-ui,sans-serif;color:#1f2933;max-width:60rem;margin:2rem auto;padding:0 1rem}
-h1{margin-bottom:.2rem}table{border-collapse:collapse;margin:1rem 0}td,th{padding:.35rem .9rem;text-align:right;border-bottom:1px solid #e4e7eb}
+:root{color-scheme:light}
+body{font:16px/1.5 system-ui,sans-serif;color:#1f2933;max-width:60rem;margin:2rem auto;padding:0 1rem}
+h1{margin-bottom:.2rem}table{border-collapse:collapse;margin:1rem 0}
+td,th{padding:.35rem .9rem;text-align:right;border-bottom:1px solid #e4e7eb}
 td:first-child,th:first-child{text-align:left}.pass{color:#2f6f4f}.fail{color:#b44d12}svg{max-width:100%;height:auto}
 code{background:#f3f4f6;padding:.1rem .3rem;border-radius:3px}small{color:#616e7c}
 """
@@ -116,7 +118,9 @@ def _overview(story: Story, report: dict[str, Any]) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 6.4), layout="constrained")
-    top: dict[str, Axes] = figure.subplot_mosaic([["bars", "loss"], ["time", "time"]], height_ratios=[1, 1.1], width_ratios=[1.5, 1])
+    top: dict[str, Axes] = figure.subplot_mosaic(
+        [["bars", "loss"], ["time", "time"]], height_ratios=[1, 1.1], width_ratios=[1.5, 1]
+    )
     _bars(top["bars"], report)
     _losses(top["loss"], report)
     _timeline(top["time"], story)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ratchet_server.engine.proof import Proof
+    from ratchet_adapters.registry.records import Proof
 
 __all__ = [
     "BATCH",

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
+
+from ratchet_adapters.registry.records import Proof
 
 from ratchet_server.engine.engine import BATCH, LogProb
 from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
@@ -52,25 +53,6 @@ class Scored(Protocol):
     async def score_answers(self, items: Sequence[tuple[str, str]], digest: str, *, priority: int) -> list[LogProb]:
         """Log-probabilities of answers to single user messages, rendered with the chat template."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What an adapter did to the fixed answers.
-
-    Attributes:
-        mean_delta: Mean absolute change of log-probability against the base model, nats.
-        max_delta: Largest absolute change, nats.
-        prompts: Number of prompts.
-        fingerprint: The signed changes, in the order of `PROMPTS`, nats.
-        proven_at: When, UTC.
-    """
-
-    mean_delta: float
-    max_delta: float
-    prompts: int
-    fingerprint: tuple[float, ...]
-    proven_at: datetime
 
 
 async def prove(engine: Scored, digest: str, expected: Sequence[float] | None = None) -> Proof:

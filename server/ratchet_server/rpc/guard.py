@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import protovalidate
 from google.protobuf.message import Message
+
 from ratchet_server.rpc.errors import FieldsInvalid, wire_error
 
 Context = grpc.aio.ServicerContext[Any, Any]

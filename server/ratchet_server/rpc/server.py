@@ -21,6 +21,7 @@ from ratchet.v1 import (
     learning_pb2,
     learning_pb2_grpc,
 )
+
 from ratchet_server.rpc.guard import Guard
 from ratchet_server.rpc.settings import RpcSettings
 

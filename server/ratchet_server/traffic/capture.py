@@ -11,14 +11,16 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 from pydantic import BaseModel, Field
 from ratchet_adapters.errors import InvalidInput
 from ratchet_adapters.flags import Exchange, FlagStore, NewFlag
 
 from ratchet_server.traffic.autoflag import AutoFlagSettings, auto_flags
+
+Row = TypeVar("Row", Exchange, NewFlag)
 
 log = logging.getLogger(__name__)
 
@@ -103,17 +105,19 @@ class Capture:
                 self._idle.set()
 
     def _write(self, batch: list[Exchange], flags: list[NewFlag]) -> None:
-        for write, rows in ((self._store.save_exchanges, batch), (self._store.submit, flags)):
-            try:
-                if rows:
-                    write(rows)
-            except InvalidInput:
-                self._write_singly(write, rows)
+        _write_all(self._store.save_exchanges, batch)
+        _write_all(self._store.submit, flags)
 
-    def _write_singly(self, write: Callable[[list[Any]], object], rows: Sequence[Any]) -> None:
-        """One row that can never be written must not keep the others waiting for ever."""
+
+def _write_all(write: Callable[[list[Row]], object], rows: list[Row]) -> None:
+    """One row that can never be written must not keep the others waiting for ever."""
+    if not rows:
+        return
+    try:
+        write(rows)
+    except InvalidInput as error:
+        if len(rows) == 1:
+            log.error("request %s is not kept: %s", rows[0].request_id, error)
+            return
         for row in rows:
-            try:
-                write([row])
-            except InvalidInput as error:
-                log.error("request %s is not kept: %s", row.request_id, error)
+            _write_all(write, [row])

@@ -73,7 +73,7 @@ class Play:
 
     async def until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
         async with asyncio.timeout(seconds):
-            while not await asyncio.to_thread(condition):  # noqa: ASYNC110  (other threads and DBOS change it)
+            while not await asyncio.to_thread(condition):
                 await asyncio.sleep(0.02)
 
     async def end_of(self, run_id: str) -> RunRecord:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
-
 from ratchet_adapters.artifacts import ArtifactStore, open_store
 from ratchet_adapters.registry import AdapterRecord, Proof, Registry, ReportRecord
 from ratchet_server.engine.errors import AdapterHasNoEffect
@@ -60,16 +58,16 @@ class House:
         (folder / "adapter_config.json").write_text(name)
         digest = self.artifacts.put_folder(folder)
         now = datetime.now(UTC)
-        self.registry.add_adapter(AdapterRecord(digest, name, "sha256:" + "1" * 64, 8, 16, ("q_proj",), 1, "", "t", now), "t")
+        self.registry.add_adapter(
+            AdapterRecord(digest, name, "sha256:" + "1" * 64, 8, 16, ("q_proj",), 1, "", "t", now), "t"
+        )
         return digest
 
     def report(self, candidate: str, outcome: str = "PASS") -> None:
         """A gate report against the present champion."""
         champion = self.registry.routing().champion
         ident = f"{outcome}-{candidate[7:15]}-{champion[7:15]}-{datetime.now(UTC).timestamp()}"
-        self.registry.add_report(
-            ReportRecord(ident, "", candidate, champion, outcome, "test", {}, datetime.now(UTC))
-        )
+        self.registry.add_report(ReportRecord(ident, "", candidate, champion, outcome, "test", {}, datetime.now(UTC)))
 
     async def promote(self, digest: str, champion: str | None = None) -> None:
         """Promote with a fresh PASS."""

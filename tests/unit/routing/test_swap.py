@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
 from ratchet_adapters.registry import ChampionChanged, GateRefused, NothingToRollBack
 from ratchet_server.engine.errors import AdapterHasNoEffect
 from ratchet_server.routing.swap import AdapterInUse, AdapterUnavailable
+
 from tests.unit.routing.conftest import House, build
 
 

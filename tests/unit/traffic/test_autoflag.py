@@ -11,7 +11,9 @@ SETTINGS = AutoFlagSettings()
 SCORE = st.none() | st.floats(0, 1)
 
 
-def exchange(completion: str = "text", verdicts: tuple[dict[str, object], ...] = (), **scores: float | None) -> Exchange:
+def exchange(
+    completion: str = "text", verdicts: tuple[dict[str, object], ...] = (), **scores: float | None
+) -> Exchange:
     known = {name: value for name, value in scores.items() if value is not None}
     message = (Message("user", "prompt"),)
     return Exchange("r1", message, completion, "", "", "u", known, verdicts, "stop", datetime.now(UTC))

@@ -17,6 +17,14 @@ TEMPLATE = (
 BASE = "sha256:" + "b" * 64
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Threads that wait for each other cost a tiny model more than they give, most of all on a busy machine."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a 4-layer Llama with random weights and a word tokenizer."""

@@ -5,7 +5,6 @@ It must not know the loss, nor tensors.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -68,14 +67,26 @@ def encode(train: Sequence[Row], validation: Sequence[Row], tokenizer: Any, sett
     pairs = [pair for pair in pairs if len(pair[0]) <= limit]
     held_out = [pair for pair in held_out if len(pair[0]) <= limit]
     prompts = [prompt for prompt, _ in (*pairs, *held_out)]
-    # One token of each prompt stays its own: the first completion token is predicted from it.
-    shared = min(len(os.path.commonprefix(prompts)), *(len(prompt) - 1 for prompt in prompts)) if prompts else 0
+    shared = _shared(prompts)
     return Lessons(
         prefix=tuple(prompts[0][:shared]) if prompts else (),
         rows=tuple(Encoded(tuple(prompt[shared:]), tuple(completion)) for prompt, completion in pairs),
         validation=tuple(Encoded(tuple(prompt[shared:]), tuple(completion)) for prompt, completion in held_out),
         anchors=anchors,
     )
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all prompts begin with.
+
+    One token of each prompt stays its own: the first completion token is predicted from it.
+    """
+    shared = 0
+    for tokens in zip(*(prompt[:-1] for prompt in prompts), strict=False):
+        if len(set(tokens)) > 1:
+            break
+        shared += 1
+    return shared
 
 
 def _pair(row: Row, tokenizer: Any, settings: SftSettings, rng: Random) -> tuple[list[int], list[int]]:

@@ -18,7 +18,6 @@ from ratchet_adapters.datasets.dataset import Dataset, Split, read_dataset
 from ratchet_adapters.training.card import adapter_card
 from ratchet_adapters.training.errors import NothingToTrain
 from ratchet_adapters.training.job import Progress, TrainingJob, TrainingResult
-from ratchet_adapters.training.settings import SftSettings
 from ratchet_adapters.training.trainers.checkpoints import claim, last_checkpoint, mark_finished
 from ratchet_adapters.training.trainers.encoding import Lessons, encode
 from ratchet_adapters.training.trainers.precision import resolve_precision
@@ -115,7 +114,7 @@ def _trainer(
     on_step: Callable[[int, int, float], None],
 ) -> CompletionTrainer:
     from datasets import Dataset as Table
-    from transformers import set_seed
+    from transformers import PrinterCallback, set_seed
 
     from ratchet_adapters.training.trainers.completion_trainer import BatchCollator, CompletionTrainer, StepReport
 
@@ -124,7 +123,7 @@ def _trainer(
     held_out = range(len(lessons.validation))
     checks = [Batch(tuple(held_out[start : start + settings.batch_size])) for start in held_out[:: settings.batch_size]]
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    return CompletionTrainer(
+    trainer = CompletionTrainer(
         model=_model(job, precision),
         args=_arguments(job, len(batches)),
         train_dataset=Table.from_list([{**asdict(batch), "held_out": False} for batch in batches]),
@@ -135,6 +134,8 @@ def _trainer(
         settings=settings,
         autocast=precision == "bf16",
     )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def _model(job: TrainingJob, precision: str) -> Any:

@@ -42,6 +42,8 @@ class Plan:
     warmup: int = 40
     max_tokens: int = 128
     seed: int = 0
+    positive: tuple[float, ...] | None = None
+    """Weight of positives per label; None for 1. Calibrate afterwards: it moves the scores."""
 
 
 def add_low_rank(model: torch.nn.Module, rank: int, alpha: float) -> None:
@@ -104,6 +106,7 @@ def fine_tune(
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / plan.warmup, max(0.02, 1 - step / len(batches)))
     )
+    positive = None if plan.positive is None else torch.tensor(plan.positive)
     body.train()
     head.train()
     started, running = time.monotonic(), 0.0
@@ -112,7 +115,7 @@ def fine_tune(
         target, weight = data.targets[rows], data.weights[rows].unsqueeze(1)
         known = ~torch.isnan(target)
         raw = torch.nn.functional.binary_cross_entropy_with_logits(
-            forward(tokens, mask), torch.nan_to_num(target), reduction="none"
+            forward(tokens, mask), torch.nan_to_num(target), reduction="none", pos_weight=positive
         )
         loss = (raw * known * weight).sum() / (known * weight).sum().clamp(min=1.0)
         optimizer.zero_grad()

@@ -33,7 +33,7 @@ def bucket(text: str, size: int = 10) -> int:
 def rows(path: Path, delimiter: str = ",") -> Iterator[dict[str, Any]]:
     """Yield the records of a CSV (with header), JSON list or JSONL file as dicts."""
     if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8") as handle:
+        with path.open(newline="", encoding="utf-8", errors="replace") as handle:
             yield from csv.DictReader(handle, delimiter=delimiter)
     elif path.suffix == ".json":
         yield from json.loads(path.read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ratchet_plugins.models.encoder import Encoder
 from ratchet_plugins.scorers.learning import sources
 from ratchet_plugins.scorers.learning.console import say
+from ratchet_plugins.scorers.refusal.cascade import combine
 from ratchet_plugins.scorers.refusal.features import refusal_features
 from ratchet_plugins.scorers.refusal.pattern import refuses_by_pattern
 from ratchet_plugins.scorers.weights import write_weights
@@ -49,15 +50,24 @@ def main() -> None:
     cut = refusal_features([text[:_CUT] for text in texts], encoder)
     more = np.vstack([refusal_features(extra, encoder), refusal_features([text[:_CUT] for text in extra], encoder)])
 
+    fired, fired_cut = whole[:, -1] > 0.5, cut[:, -1] > 0.5
+    sure = float((labels[fired] == "full").mean())
+    say(f"full refusals among the {int(fired.sum())} completions the pattern matches: {sure:.3f}")
+
     predicted = np.zeros((2, len(texts)))
-    classes = np.empty((len(texts),), dtype=object)
+    classes = np.zeros((len(texts), 3))
     for model in np.unique(models):
         out = models == model
         binary, three = _fit(whole[~out], cut[~out], labels[~out], more)
-        predicted[0, out] = binary.predict_proba(whole[out])[:, 1]
-        predicted[1, out] = binary.predict_proba(cut[out])[:, 1]
-        classes[out] = three.predict(whole[out])
-    _report(predicted, classes, labels, models)
+        order = [list(three.classes_).index(name) for name in _CLASSES]
+        share = float((labels[fired & ~out] == "full").mean())
+        predicted[0, out], classes[out] = combine(
+            fired[out], binary.predict_proba(whole[out])[:, 1], three.predict_proba(whole[out])[:, order], share
+        )
+        predicted[1, out], _ = combine(
+            fired_cut[out], binary.predict_proba(cut[out])[:, 1], three.predict_proba(cut[out])[:, order], share
+        )
+    _report(predicted, np.array(_CLASSES)[classes.argmax(axis=1)], labels, models)
 
     binary, three = _fit(whole, cut, labels, more)
     order = [list(three.classes_).index(name) for name in _CLASSES]
@@ -70,7 +80,7 @@ def main() -> None:
     write_weights(
         arguments.out,
         {name: torch.tensor(np.asarray(value), dtype=torch.float16) for name, value in tensors.items()},
-        {"threshold": 0.5, "classes": list(_CLASSES)},
+        {"threshold": 0.5, "classes": list(_CLASSES), "sure": round(sure, 4)},
     )
     say("wrote", arguments.out, arguments.out.stat().st_size, "bytes")
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ratchet_plugins.scorers.learning import sources
 from ratchet_plugins.scorers.toxicity.labels import CLASSES
+from ratchet_plugins.scorers.toxicity.sentences import CALM, HOSTILE, NEUTRAL, NEUTRAL_PAIRS, THREATS
 
 __all__ = [
     "Example",
@@ -21,9 +24,9 @@ __all__ = [
     "civil",
     "davidson",
     "hatecheck",
-    "identity_sentences",
     "jigsaw",
     "madlibs",
+    "own_sentences",
     "refusals",
     "wiki",
 ]
@@ -35,30 +38,7 @@ _SPAN_LABELS = {
     "Identity based Attack": "identity_hate",
 }
 _TRAIN_TEMPLATES = ("being_", "hate_", "you_occupation")
-# Written for this project, so that an identity word alone, "I am" or "as a" never makes a sentence hostile.
-_NEUTRAL = (
-    "As a {} person, I would like some advice about my first job interview.",
-    "My neighbour is {} and we often cook together on Sundays.",
-    "The survey asked {} people about their experience with public transport.",
-    "I grew up in a {} family in a small town.",
-    "She is proud of being {}.",
-    "Can you recommend a novel with a {} main character?",
-    "The committee invited several {} speakers to the conference.",
-    "{} people have faced discrimination for a long time.",
-    "He told his parents that he is {}, and they hugged him.",
-    "What holidays do {} communities celebrate?",
-    "My best friend, a {} teacher, has just moved to Lisbon.",
-    "I am {} and I love gardening.",
-    "We are a {} couple looking for a flat with a balcony.",
-    "The clinic improved its care for {} patients.",
-)
-_HOSTILE = (
-    "{} people are disgusting and should not be allowed here.",
-    "I can't stand those filthy {} people.",
-    "Get lost, you stupid {} freak.",
-    "Nobody wants {} trash like you in this town.",
-    "All {} people are liars and criminals.",
-)
+_NAMES = ("Alex", "Maria", "Tom", "Priya", "mate", "Mr Brown", "Fatima", "Jonas", "Li Wei", "dude")
 
 
 @dataclass(frozen=True)
@@ -79,7 +59,7 @@ class Example:
 Split = tuple[list[Example], list[Example]]
 
 
-def civil(data: Path, limit: int = 7000) -> Split:
+def civil(data: Path, limit: int = 4500) -> Split:
     """Return train (at most `limit`) and held-out Civil Comments (CC0): shares of annotators per kind of toxicity."""
     folder = data / "toxic_spans_civil"
     votes: dict[str, list[float]] = defaultdict(list)
@@ -117,11 +97,13 @@ def civil(data: Path, limit: int = 7000) -> Split:
 
 def davidson(data: Path, limit: int = 4500) -> Split:
     """Return train (at most `limit`) and held-out tweets of Davidson et al. (MIT): share of hate and offence votes."""
+    obscene = _obscene(data)
     found = []
     for record in sources.rows(data / "davidson" / "labeled_data.csv"):
         total = float(record["count"])
         hate, offensive = float(record["hate_speech"]) / total, float(record["offensive_language"]) / total
-        found.append(_example(record["tweet"], "davidson", toxic=hate + offensive, identity_hate=hate))
+        known = {"toxic": hate + offensive, "identity_hate": hate, "obscene": obscene(record["tweet"])}
+        found.append(_example(record["tweet"], "davidson", **known))
     train, held_out = _split(found)
     random.Random(0).shuffle(train)
     # "Neither" is 17 % of the set; keep all of it.
@@ -132,10 +114,12 @@ def davidson(data: Path, limit: int = 4500) -> Split:
 
 def wiki(data: Path) -> Split:
     """Return train and held-out Wikipedia talk comments (Apache-2.0), half and half, toxic or not."""
-    found = [
-        _example(record["comment"], "wiki", toxic=float(record["toxic"] == "True"))
-        for record in sources.rows(data / "wiki_toxicity" / "toxicity_nonfuzzed_testset.csv")
-    ]
+    obscene = _obscene(data)
+    found = []
+    for record in sources.rows(data / "wiki_toxicity" / "toxicity_nonfuzzed_testset.csv"):
+        toxic = record["toxic"] == "True"
+        known = {"obscene": obscene(record["comment"])} if toxic else dict.fromkeys(CLASSES, 0.0)
+        found.append(_example(record["comment"], "wiki", weight=2.0, **{**known, "toxic": float(toxic)}))
     return _split(found, held_out=5)
 
 
@@ -160,23 +144,26 @@ def madlibs(data: Path, limit: int = 2000) -> Split:
     return train[:limit], held_out
 
 
-def identity_sentences(data: Path) -> list[Example]:
-    """Return this project's own neutral and hostile sentences, filled with the identity words of madlibs."""
+def own_sentences(data: Path) -> list[Example]:
+    """Return this project's own sentences: identity words, calm and hostile, and threats with their look-alikes."""
+    # "I hate <word> people", one per identity word.
     words = sorted(
-        record["phrase"].split()[1]
+        record["phrase"].split()[2]
         for record in sources.rows(data / "jigsaw_madlibs" / "intersectional_madlibs.csv")
         if record["template"] == "hate_identity" and len(record["phrase"].split()) == 4
     )
     pick = random.Random(0)
-    found = []
+    found: list[Example] = []
     for word in words:
-        for sentence in _NEUTRAL:
-            found.append(_zero(sentence.format(word), "identity"))
-        for sentence in pick.sample(_HOSTILE, 3):
-            found.append(
-                _example(sentence.format(word), "identity", toxic=1.0, insult=1.0, identity_hate=1.0, threat=0.0)
-            )
-    return found
+        found += [_zero(sentence.format(word), "own") for sentence in NEUTRAL]
+        found += [_zero(sentence.format(word, pick.choice(words)), "own") for sentence in pick.sample(NEUTRAL_PAIRS, 5)]
+        hostile = {"toxic": 1.0, "insult": 1.0, "identity_hate": 1.0, "threat": 0.0}
+        found += [_example(sentence.format(word), "own", **hostile) for sentence in pick.sample(HOSTILE, 4)]
+    for name in _NAMES:
+        found += [_zero(sentence.format(name), "own") for sentence in CALM]
+        for sentence in THREATS:
+            found.append(_example(sentence.format(name), "own", toxic=1.0, threat=1.0, obscene=0.0, identity_hate=0.0))
+    return list({example.text: example for example in found}.values())
 
 
 def benign_answers(data: Path) -> Split:
@@ -199,6 +186,13 @@ def hatecheck(data: Path) -> list[Example]:
         _example(record["test_case"], "hatecheck", toxic=float(record["label_gold"] == "hateful"))
         for record in sources.rows(data / "hatecheck" / "test_suite_cases.csv")
     ]
+
+
+def _obscene(data: Path) -> Callable[[str], float]:
+    """Return a weak label: does a text use a word of the LDNOOBW list (CC-BY-4.0)?"""
+    words = (data / "ldnoobw" / "en").read_text(encoding="utf-8").split("\n")
+    pattern = re.compile(r"\b(?:" + "|".join(re.escape(word.strip()) for word in words if word.strip()) + r")\b", re.I)
+    return lambda text: float(pattern.search(text) is not None)
 
 
 def _example(text: str, source: str, weight: float = 1.0, **known: float) -> Example:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import torch
 
 _RANK = 16
+_POSITIVE = (1.0, 4.0, 3.0, 4.0, 1.5, 3.0)
+"""How much more a positive weighs, per class: all but the first are rare, and would be learned as constants."""
 _OUT = Path(__file__).parent / "weights" / "toxicity.safetensors"
 
 
@@ -47,7 +49,7 @@ def main() -> None:
     train, validation = _examples(arguments.data)
     say(len(train), "training examples:", dict(Counter(example.source for example in train)))
     model, forward = _network()
-    plan = Plan(epochs=arguments.epochs, rate=7e-4, max_tokens=112)
+    plan = Plan(epochs=arguments.epochs, rate=7e-4, max_tokens=96, positive=_POSITIVE)
     fine_tune(model, model.classifier, forward, _tensors(train), plan, log=say)
     scale, shift = _calibrate(model, forward, validation)
     with torch.no_grad():
@@ -64,7 +66,7 @@ def _examples(data: Path) -> tuple[list[sets.Example], list[sets.Example]]:
     train: list[sets.Example] = []
     for part in (sets.civil, sets.davidson, sets.wiki, sets.madlibs, sets.benign_answers, sets.refusals):
         train += part(data)[0]
-    train += sets.jigsaw(data) + sets.identity_sentences(data)
+    train += sets.jigsaw(data) + sets.own_sentences(data)
     random.Random(1).shuffle(train)
     # Calibration never sees the held-out sets: it takes 6 % of the training side.
     cut = len(train) * 6 // 100

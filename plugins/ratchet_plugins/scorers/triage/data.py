@@ -72,7 +72,9 @@ def held_out_benign(data: Path) -> dict[str, list[str]]:
     """Return benign sets for measuring only: MT-Bench first turns, GSM8K questions, MMLU-Redux questions."""
     mmlu: list[str] = []
     for path in sorted((data / "mmlu_redux").glob("*.csv")):
-        mmlu += [record["question"] for record in sources.rows(path, delimiter=";")]
+        # Some of the files are separated by semicolons.
+        mark = "," if path.read_bytes().startswith(b"question,") else ";"
+        mmlu += [record["question"] for record in sources.rows(path, delimiter=mark)]
     return {
         "mt_bench": [record["turns"][0] for record in sources.rows(data / "mt_bench" / "question.jsonl")],
         "gsm8k": [record["question"] for record in sources.rows(data / "gsm8k" / "test.jsonl")][:500],

@@ -5,6 +5,7 @@ It must not know what follows from a score. A flagged prompt is one to look at m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ _WINDOW = 900
 """Characters; about 200 word pieces, so that a window is never cut by the encoder's 256 in ordinary English."""
 _STRIDE = 750
 _WINDOWS = 16
+_ROLE = re.compile(r"^\W{0,3}\w{2,12}\W{0,3}:\s*")
 
 
 class TriageScorer:
@@ -74,7 +76,8 @@ class TriageScorer:
         """Return `harm` per text, in [0, 1].
 
         A long text is read in overlapping windows and gets the highest of their scores, so that a request cannot be
-        hidden behind padding; of very long ones the first and the last windows are read.
+        hidden behind padding; of very long ones the first and the last windows are read. The last line of a text is
+        also read by itself: in a conversation it is the request.
 
         Raises:
             ScorerError: Weights or encoder could not be loaded or run.
@@ -112,7 +115,13 @@ def _encoder(path: Path) -> Encoder:
 
 
 def _windows(text: str) -> list[str]:
+    """Return the pieces of a text that are read: overlapping windows, and its last line by itself."""
     if len(text) <= _WINDOW:
-        return [text]
-    found = [text[start : start + _WINDOW] for start in range(0, len(text) - _WINDOW + _STRIDE, _STRIDE)]
-    return found if len(found) <= _WINDOWS else found[: _WINDOWS // 2] + found[-_WINDOWS // 2 :]
+        found = [text]
+    else:
+        found = [text[start : start + _WINDOW] for start in range(0, len(text) - _WINDOW + _STRIDE, _STRIDE)]
+    if len(found) > _WINDOWS:
+        found = found[: _WINDOWS // 2] + found[-_WINDOWS // 2 :]
+    # In a conversation the last turn is the request; small talk before it must not dilute it.
+    last = _ROLE.sub("", text.rstrip().rpartition("\n")[2].strip())[:_WINDOW]
+    return [*found, last] if last and last != text else found
