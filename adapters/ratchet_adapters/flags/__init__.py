@@ -7,10 +7,8 @@ from ratchet_adapters.flags.errors import (
     AlreadyReviewed,
     ExchangeNotFound,
     FlagError,
-    FlagFileUnreadable,
     FlagNotFound,
 )
-from ratchet_adapters.flags.importer import ImportResult, read_flags
 from ratchet_adapters.flags.records import (
     Exchange,
     Flag,
@@ -29,15 +27,12 @@ __all__ = [
     "ExchangeNotFound",
     "Flag",
     "FlagError",
-    "FlagFileUnreadable",
     "FlagKind",
     "FlagNotFound",
     "FlagSource",
     "FlagState",
     "FlagStore",
-    "ImportResult",
     "Message",
     "NewFlag",
     "ReviewDecision",
-    "read_flags",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ratchet_adapters.errors import AdaptersError
 
-__all__ = ["AlreadyReviewed", "ExchangeNotFound", "FlagError", "FlagFileUnreadable", "FlagNotFound"]
+__all__ = ["AlreadyReviewed", "ExchangeNotFound", "FlagError", "FlagNotFound"]
 
 
 class FlagError(AdaptersError):
@@ -37,12 +37,3 @@ class AlreadyReviewed(FlagError):
         self.flag_id = flag_id
         self.state = state
         self.reviewer = reviewer
-
-
-class FlagFileUnreadable(FlagError):
-    """A file of flags cannot be read at all."""
-
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(f"The flag file {path} cannot be read: {why}. Give a JSONL file, one flag a line.")
-        self.path = path
-        self.why = why

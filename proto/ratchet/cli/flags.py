@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import getpass
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from google.protobuf.json_format import ParseDict, ParseError
 from rich.progress import track
 
+from ratchet.cli import flag_lines
 from ratchet.cli.output import DEFAULT_ADDRESS, Address, Json, console, print_json, table
 from ratchet.client import Ratchet
 from ratchet.v1 import feedback_pb2 as pb
@@ -55,19 +54,6 @@ def submit(
     return console.print(response.flag_id)
 
 
-def _parse(line: str, principal: str) -> pb.SubmitFlagsRequest:
-    row: dict[str, Any] = json.loads(line)
-    if not isinstance(row, dict):
-        raise ParseError("a line must hold one JSON object")
-    if "prompt" in row:
-        row["messages"] = [{"role": "ROLE_USER", "content": row.pop("prompt")}]
-    for message in row.get("messages", ()):
-        message["role"] = f"ROLE_{str(message['role']).removeprefix('ROLE_').upper()}"
-    row["kind"] = f"FLAG_KIND_{str(row.get('kind', '')).removeprefix('FLAG_KIND_').upper()}"
-    row.setdefault("principal", principal)
-    return pb.SubmitFlagsRequest(flag=ParseDict(row, pb.SubmitFlagRequest()))
-
-
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="One JSON object a line.")],
@@ -82,25 +68,18 @@ def import_(
     Every line is read before one is sent: broken lines are listed by number, the good ones are imported in one
     stream, all or none of them, and the command exits with 4 if a line was broken.
     """
-    good, bad = [], []
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            good.append(_parse(line, principal or getpass.getuser()))
-        except (ValueError, KeyError, TypeError, AttributeError, ParseError) as error:
-            bad.append({"line": number, "error": str(error).splitlines()[0]})
+    good, bad = flag_lines.read(file.read_bytes(), principal or getpass.getuser())
     ids: list[str] = []
     if good:
         with Ratchet(address) as client:
             requests = iter(track(good, description="importing", disable=as_json))
             ids = list(client.feedback.SubmitFlags(requests, timeout=600).flag_ids)
     if as_json:
-        print_json({"imported": ids, "broken": bad})
+        print_json({"imported": ids, "broken": [{"line": line, "error": why} for line, why in bad]})
     else:
         console.print(f"{len(ids)} flags imported, {len(bad)} broken lines")
-        for row in bad:
-            console.print(f"  line {row['line']}: {row['error']}", markup=False)
+        for line, why in bad:
+            console.print(f"  line {line}: {why}", markup=False)
     if bad:
         raise typer.Exit(4)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,6 +39,9 @@ def demo(
         scratch = Path(tempfile.mkdtemp(prefix="ratchet-demo-"))
         try:
             story = asyncio.run(_tell(scratch, progress, harmful))
+        except asyncio.CancelledError:
+            progress.print("stopped")
+            raise typer.Exit(130) from None
         finally:
             if keep:
                 progress.print(f"state and log: {scratch}")
@@ -80,6 +84,11 @@ async def _tell(scratch: Path, progress: Console, harmful: int) -> Story:
     from ratchet_server.demo.loop import Loop
 
     os.environ.update(ENVIRONMENT)
+    told = asyncio.current_task()
+    assert told is not None
+    # What was started is stopped however the demo ends.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.cancel)
     progress.print("starting [bold]ratchet up[/] on free loopback ports")
     async with deployment(scratch, ENVIRONMENT) as server, AsyncRatchet(server.address) as client:
         progress.print(f"serving on {server.address}, metrics on {server.metrics}")

@@ -22,7 +22,6 @@ NOT_ON_THE_WIRE = {
     "EngineStartFailed",
     "RailConfigError",
     "RailContractError",
-    "FlagFileUnreadable",
 }
 ROOTS = {"EngineError", "RailsError", "ArtifactError", "RegistryError", "FlagError"}
 
