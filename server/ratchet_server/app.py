@@ -33,6 +33,7 @@ from ratchet_server.rpc.server import RpcServer, Servicers
 from ratchet_server.serving.base_model import BaseModel
 from ratchet_server.serving.generation import EngineGenerate
 from ratchet_server.serving.path import RequestPath
+from ratchet_server.serving.runs import RunWatch
 from ratchet_server.serving.scoring import ExchangeScores
 from ratchet_server.serving.watch import watch_engine
 from ratchet_server.settings import Settings
@@ -155,6 +156,8 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         stack.push_async_callback(swaps.stop)
         watcher = asyncio.create_task(watch_engine(engine, rpc.serving, metrics), name="engine-watch")
         stack.callback(watcher.cancel)
+        runs = asyncio.create_task(RunWatch(registry, metrics).watch(), name="run-watch")
+        stack.callback(runs.cancel)
         await rpc.serving(True)
         # Drain before anything is torn down: the first to stop is the last pushed.
         stack.push_async_callback(rpc.stop)

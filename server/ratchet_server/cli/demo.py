@@ -24,7 +24,7 @@ ENVIRONMENT = {"RATCHET_EVAL_MAX_TOKENS": "40", "RATCHET_SAMPLING__MAX_TOKENS": 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("demo-report"),
-    harmful: Annotated[int, typer.Option(min=50, help="Harmful requests in the traffic that is learned from.")] = 400,
+    harmful: Annotated[int, typer.Option(min=50, help="Harmful requests in the traffic that is learned from.")] = 600,
     keep: Annotated[bool, typer.Option(help="Keep the scratch folder with database, adapters and log.")] = False,
     as_json: Json = False,
 ) -> None:

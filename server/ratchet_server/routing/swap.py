@@ -150,7 +150,8 @@ class Swaps:
                 await self.ensure(digest)
             except Exception:
                 log.exception("adapter %s is routed but cannot be served; its requests are refused", digest)
-        self._metrics.champion(self._router.routing.champion)
+        table = self._router.routing
+        self._metrics.champion(table.champion, since=table.changed_at.timestamp())
         self._poll = asyncio.create_task(self._follow(poll_seconds), name="routing")
 
     async def stop(self) -> None:

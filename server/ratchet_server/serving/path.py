@@ -79,9 +79,13 @@ class RequestPath:
             RailFailed: a guarding rail broke; nothing it guards was released.
             EngineUnavailable, EngineOverloaded, DeadlineExceeded: from the engine.
         """
-        profile = self._profiles.get(request.profile)
-        route = await self._router.resolve(request.adapter)
-        await self._swaps.usable(route.digest)
+        try:
+            profile = self._profiles.get(request.profile)
+            route = await self._router.resolve(request.adapter)
+            await self._swaps.usable(route.digest)
+        except Exception as error:
+            self._metrics.request_failed(request.adapter, request.profile, type(error).__name__, started=False)
+            raise
         tally = _Tally()
         self._metrics.request_started(route.digest, profile.name)
         try:
@@ -119,7 +123,7 @@ class RequestPath:
         finally:
             await gate.aclose()
         verdicts = _merge(input_decision.verdicts, output.verdicts)
-        self._count_verdicts(profile.name, verdicts)
+        self._count_verdicts(route.digest, profile.name, verdicts)
         if blocked is not None:
             if blocked.decision.outcome is Outcome.FAILED:
                 raise RailFailed([v.rail for v in verdicts if v.outcome is Outcome.FAILED and v.enforced])
@@ -203,7 +207,7 @@ class RequestPath:
             self._capture.record(_exchange(request, done, tally))
         return done
 
-    def _count_verdicts(self, profile: str, verdicts: tuple[Verdict, ...]) -> None:
+    def _count_verdicts(self, adapter: str, profile: str, verdicts: tuple[Verdict, ...]) -> None:
         for v in verdicts:
             self._metrics.rail_verdict(
                 profile=profile,
@@ -211,6 +215,7 @@ class RequestPath:
                 direction=v.direction.value.lower(),
                 outcome=v.outcome.value.lower(),
                 seconds=v.duration_ms / 1e3,
+                adapter=adapter,
             )
 
 

@@ -40,7 +40,7 @@ def test_the_adapter_folder_is_one_that_the_artifact_store_accepts(make_job):
 
 def test_the_loss_falls_and_progress_is_reported_step_by_step(make_job):
     seen = []
-    result = train(make_job(epochs=12.0, learning_rate=3e-2, rank=32, alpha=128, first_layer=0.0), seen.append)
+    result = train(make_job(epochs=20.0, learning_rate=3e-2, rank=32, alpha=64, first_layer=0.0), seen.append)
     assert [progress.step for progress in seen] == list(range(1, result.steps + 1))
     assert {progress.total for progress in seen} == {result.steps}
     losses = [loss for _, loss in result.losses]
@@ -73,7 +73,7 @@ def test_an_interrupted_job_continues_from_its_checkpoint_and_ends_the_same(make
     assert result.resumed_from == 4 and steps == [5, 6, 7, 8, 9, 10]
     assert not (cut.work / "checkpoint-5").exists()
     assert [step for step, _ in result.losses] == list(range(1, 11))
-    assert result.losses == pytest.approx(expected.losses, rel=1e-5)
+    assert dict(result.losses) == pytest.approx(dict(expected.losses), rel=1e-5)
     for name, tensor in weights(whole.output).items():
         assert tensor.equal(weights(cut.output)[name])
 
