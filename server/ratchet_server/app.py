@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
+
 from ratchet_adapters.artifacts import ArtifactStore, open_store
 from ratchet_adapters.flags import FlagStore
 from ratchet_adapters.registry import Registry
 from ratchet_plugins.models.chat import fingerprint, prepare_chat_model
-
 from ratchet_server.engine.settings import EngineSettings
 from ratchet_server.engine.vllm import VllmEngine
 from ratchet_server.observability.exporter import Exporter

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ratchet_adapters.learning import LearnerSettings
-
 from ratchet_server.settings import Settings
 
 

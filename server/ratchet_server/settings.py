@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
 from ratchet_adapters.artifacts import ArtifactSettings
 from ratchet_adapters.registry.settings import RegistrySettings
-
 from ratchet_server.observability.settings import ObservabilitySettings
 from ratchet_server.rpc.settings import RpcSettings
 from ratchet_server.serving.settings import SamplingDefaults

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
+
 from ratchet_adapters.flags import FlagStore, Message, NewFlag
 from ratchet_adapters.registry import AdapterRecord, Registry, ReportRecord
-from sqlalchemy import create_engine, text
 
 _NUMBERS = itertools.count(1)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+
 from ratchet_adapters.artifacts import (
     ArtifactCorrupt,
     ArtifactMissing,

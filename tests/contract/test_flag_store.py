@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+
 from ratchet_adapters.errors import InvalidInput
 from ratchet_adapters.flags import (
     AlreadyReviewed,

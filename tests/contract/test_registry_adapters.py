@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+
 from ratchet_adapters.errors import InvalidInput
 from ratchet_adapters.registry import (
     AdapterAmbiguous,

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
+
 from ratchet_adapters.flags import FlagStore, NewFlag
 from ratchet_adapters.registry import Registry, RegistryTooNew
 from ratchet_adapters.registry.ledger import GENESIS, entry_hash
-from sqlalchemy import text
 
 FIELDS = ["seq", "time", "actor", "kind", "payload", "previous_hash", "hash"]
 

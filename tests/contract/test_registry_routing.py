@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from ratchet_adapters.registry import (
     AdapterNotFound,
     AdapterRecord,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+
 from ratchet_adapters.flags.models import FlagRow
 from ratchet_adapters.registry import Registry
 

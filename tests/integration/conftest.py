@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+
 from ratchet.client import AsyncRatchet
 from ratchet_plugins.models.chat import prepare_chat_model
 from ratchet_server.app import App, running

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+
 from ratchet_server.engine.engine import EVALUATION, EngineRequest, Message, Sampling
 from ratchet_server.engine.errors import AdapterNotLoaded, DeadlineExceeded, PromptTooLong, RequestInvalid
 

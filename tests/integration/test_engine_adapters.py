@@ -7,6 +7,7 @@ import json
 import shutil
 
 import pytest
+
 from ratchet_server.engine.engine import EngineRequest, Message, Sampling
 from ratchet_server.engine.errors import AdapterLoadFailed, AdapterNotLoaded, AdapterSlotsExhausted
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from ratchet_server.engine.engine import EngineRequest, Message, Sampling
 from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
 from ratchet_server.engine.proof import FINGERPRINT_TOLERANCE, NOISE_FLOOR, PROMPTS

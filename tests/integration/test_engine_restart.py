@@ -8,6 +8,7 @@ import signal
 import time
 
 import pytest
+
 from ratchet_server.engine.engine import EngineRequest, Message, Sampling
 from ratchet_server.engine.errors import EngineUnavailable
 from ratchet_server.engine.vllm import VllmEngine

@@ -26,6 +26,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from ratchet.v1 import (
     adapter_pb2,
     adapter_pb2_grpc,
@@ -190,6 +191,7 @@ class Learners:
 def fork_learners(settings: LearnerSettings) -> None:
     """Fork a learner for each kill point read, and answer with its exit code."""
     from dbos import DBOS  # noqa: F401
+
     from ratchet_adapters.datasets import builder  # noqa: F401
     from ratchet_adapters.evals import remote, runner  # noqa: F401
     from ratchet_adapters.learning import workflow  # noqa: F401

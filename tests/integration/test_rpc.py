@@ -11,6 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
 from ratchet.client import AsyncRatchet, Done, InvalidRequest, NotFound, RatchetError, Refused, TextDelta, Unavailable
 from ratchet.client.errors import from_rpc_error
 from ratchet.v1 import adapter_pb2, engine_pb2, feedback_pb2, learning_pb2

@@ -15,7 +15,7 @@ from ratchet_adapters.datasets.bank import TemplateBank, load_bank
 from ratchet_adapters.datasets.categories import categories
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, Split, rows_digest
 from ratchet_adapters.datasets.errors import AnswersMissing, TooFewRows
-from ratchet_adapters.datasets.near_duplicates import Embed, NearDuplicates, clusters
+from ratchet_adapters.datasets.near_duplicates import Embed, NearDuplicates, clusters, remembering
 from ratchet_adapters.datasets.refusal_text import opens_like_a_refusal
 from ratchet_adapters.datasets.seed import SeedData, load_seed
 from ratchet_adapters.datasets.selection import CONTRAST, REFUSE, Lesson, Selection, select
@@ -75,6 +75,7 @@ async def build(
     data = seed if seed is not None else load_seed()
     templates = bank if bank is not None else load_bank()
     rng = Random(settings.seed)
+    embed = remembering(embed) if embed is not None else None
     guard = NearDuplicates([*data.guarded, *guarded], jaccard=settings.jaccard, cosine=settings.cosine, embed=embed)
     selection = select(flags, guard=guard, settings=settings, embed=embed)
     dropped = Counter(selection.dropped)

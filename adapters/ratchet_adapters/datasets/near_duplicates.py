@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["Embed", "NearDuplicates", "clusters", "normal_form"]
+__all__ = ["Embed", "NearDuplicates", "clusters", "normal_form", "remembering"]
 
 Embed = Callable[[Sequence[str]], "npt.NDArray[np.float32]"]
 """Texts to unit vectors, one row per text."""
@@ -85,6 +86,20 @@ class NearDuplicates:
         return found
 
 
+def remembering(embed: Embed) -> Embed:
+    """Return an `embed` that computes the vector of each text once: a build looks at most texts several times."""
+    known: dict[str, npt.NDArray[np.float32]] = {}
+
+    def lookup(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        import numpy as np
+
+        if missing := [text for text in dict.fromkeys(texts) if text not in known]:
+            known.update(zip(missing, embed(missing), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    return lookup
+
+
 def clusters(
     texts: Sequence[str], *, jaccard: float = 0.7, cosine: float = 0.92, embed: Embed | None = None
 ) -> list[int]:
@@ -116,6 +131,14 @@ def _shingles(form: str) -> frozenset[str]:
 def _minhash(shingles: frozenset[str]) -> Any:
     from datasketch import MinHash
 
-    sketch = MinHash(num_perm=_PERMUTATIONS, seed=1)
+    sketch = MinHash(num_perm=_PERMUTATIONS, permutations=_permutations())
     sketch.update_batch([shingle.encode() for shingle in sorted(shingles)])
     return sketch
+
+
+@cache
+def _permutations() -> Any:
+    """The hash functions of all sketches; drawing them anew would cost more than the sketch."""
+    from datasketch import MinHash
+
+    return MinHash(num_perm=_PERMUTATIONS, seed=1).permutations

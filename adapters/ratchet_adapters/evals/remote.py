@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Self, TypedDict, TypeVar
 
 import grpc
-from ratchet.v1 import engine_pb2, engine_pb2_grpc, inference_pb2, inference_pb2_grpc
 
+from ratchet.v1 import engine_pb2, engine_pb2_grpc, inference_pb2, inference_pb2_grpc
 from ratchet_adapters.evals.errors import AttributionError, TargetRefused, TargetUnavailable
 from ratchet_adapters.evals.settings import EvalSettings
 from ratchet_adapters.evals.target import BASE, LogProb, digest_of

@@ -6,9 +6,9 @@ Errors of the other packages already say what to do; they keep their text.
 from __future__ import annotations
 
 import grpc
+
 from ratchet.client import RatchetError
 from ratchet.client.errors import from_rpc_error
-
 from ratchet_adapters.artifacts.errors import ArtifactStoreUnavailable
 from ratchet_adapters.evals.errors import TargetUnavailable
 from ratchet_adapters.learning.errors import LearningError, ServerUnavailable, StepFailed, StoreUnavailable

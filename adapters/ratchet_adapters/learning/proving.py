@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ratchet.client import InvalidRequest, NotFound, RatchetError, Refused
-
 from ratchet_adapters.learning.errors import CandidateRefused, PromotionRefused
 from ratchet_adapters.learning.progress import RunProgress, Tally
 from ratchet_adapters.learning.serving import run_until_stopped

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import grpc
+
 from ratchet.client import AsyncRatchet
 from ratchet.client.errors import from_rpc_error
 from ratchet.v1 import adapter_pb2, engine_pb2
-
 from ratchet_adapters.learning.errors import LearnerStopping
 
 __all__ = ["ServingEngine", "run_until_stopped"]

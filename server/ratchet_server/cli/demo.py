@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from ratchet.cli.output import Json, console, print_json, table
 from rich.console import Console
 
+from ratchet.cli.output import Json, console, print_json, table
 from ratchet_server.cli.failures import explained
 
 if TYPE_CHECKING:
@@ -78,7 +78,6 @@ async def _tell(scratch: Path, progress: Console, harmful: int) -> Story:
     import os
 
     from ratchet.client import AsyncRatchet
-
     from ratchet_server.demo.crowd import Crowd
     from ratchet_server.demo.deployment import deployment
     from ratchet_server.demo.loop import Loop

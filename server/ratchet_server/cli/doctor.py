@@ -12,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 import typer
-from ratchet.cli.output import Json, console, print_json
 
+from ratchet.cli.output import Json, console, print_json
 from ratchet_server.cli.failures import explained
 
 GIB = 1 << 30
@@ -127,7 +127,6 @@ def _models() -> Finding:
 
 def _database() -> Finding:
     from ratchet_adapters.registry import Registry
-
     from ratchet_server.settings import load
 
     settings = load()

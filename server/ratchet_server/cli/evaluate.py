@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from ratchet.cli.output import DEFAULT_ADDRESS, Address, Json, print_json, table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ratchet.cli.output import DEFAULT_ADDRESS, Address, Json, print_json, table
 from ratchet_server.cli.failures import explained
 
 if TYPE_CHECKING:

@@ -26,7 +26,6 @@ def learn(config: Config = None, state_dir: StateDir = None) -> None:
 
 async def _learn(config: Path | None, state_dir: Path | None) -> None:
     from ratchet_adapters.learning import Learner
-
     from ratchet_server.learner import learner_settings
     from ratchet_server.observability.logging import configure
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from ratchet.cli.output import Json, console, print_json, table
 
+from ratchet.cli.output import Json, console, print_json, table
 from ratchet_server.cli.failures import explained
 from ratchet_server.cli.serve import Config, StateDir, from_options
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from ratchet.cli.output import Json, console, print_json
 from rich.console import Console
 
+from ratchet.cli.output import Json, console, print_json
 from ratchet_server.cli.failures import explained
 
 app = typer.Typer(no_args_is_help=True, help="The models of the embedded default.")

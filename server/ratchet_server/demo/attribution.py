@@ -13,7 +13,6 @@ from pathlib import Path
 
 from ratchet.client import AsyncRatchet
 from ratchet.v1 import engine_pb2
-
 from ratchet_server.demo.crowd import Talk
 
 TOLERANCE_NATS = 1.0

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ratchet.v1 import learning_pb2
-
 from ratchet_server.demo.loop import Story
 
 if TYPE_CHECKING:

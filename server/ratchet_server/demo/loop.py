@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ratchet.client import AsyncRatchet
-from ratchet.v1 import adapter_pb2, engine_pb2, learning_pb2
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ratchet.client import AsyncRatchet
+from ratchet.v1 import adapter_pb2, engine_pb2, learning_pb2
 from ratchet_server.demo.attribution import Mixture, mixtures
 from ratchet_server.demo.crowd import Ask, Crowd, Talk
 from ratchet_server.demo.deployment import Deployment

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from ratchet_adapters.registry.records import Proof
-
 from ratchet_server.engine.engine import BATCH, LogProb
 from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
 

@@ -36,8 +36,8 @@ from nemoguardrails.manifests import (
     resolve_import_ref,
 )
 from nemoguardrails.types import LLMResponse, LLMResponseChunk
-from ratchet_plugins.nemo.catalog import custom_data_keys, merged_catalog
 
+from ratchet_plugins.nemo.catalog import custom_data_keys, merged_catalog
 from ratchet_server.rails.generation import RAIL_PRIORITY, Generate
 from ratchet_server.rails.message import Message
 from ratchet_server.rails.verdict import Direction, Outcome, RailResult

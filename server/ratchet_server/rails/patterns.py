@@ -9,7 +9,6 @@ from typing import Any
 
 from ratchet_plugins.nemo.errors import UnsafePattern
 from ratchet_plugins.nemo.regex import compile_patterns
-
 from ratchet_server.rails.configfolder import ConfigFolder, KeyPath
 from ratchet_server.rails.flows import Flow
 from ratchet_server.rails.settings import Streaming

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ratchet_plugins.nemo.context import PARTIAL, SCORING, Scoring
-
 from ratchet_server.rails.verdict import ALLOWED, Decision, Direction, Outcome, RailResult, Verdict
 
 __all__ = ["GuardRail", "RailBody", "RailRunner"]

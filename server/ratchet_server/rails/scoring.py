@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from ratchet_plugins.scorers.registry import load_scorer
 from ratchet_plugins.scorers.scorer import Scorer
-
 from ratchet_server.rails.errors import ScorerOverloaded, ScorerStopped
 
 __all__ = ["BatchedScorer", "ScorerPool"]

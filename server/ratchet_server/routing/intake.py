@@ -10,7 +10,6 @@ from pathlib import Path
 from ratchet_adapters.artifacts import ArtifactStore
 from ratchet_adapters.artifacts.adapter_files import inspect_adapter
 from ratchet_adapters.registry import AdapterRecord, Registry
-
 from ratchet_server.routing.swap import Swaps
 from ratchet_server.serving.base_model import BaseModel
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from ratchet_adapters.artifacts import ArtifactStore
 from ratchet_adapters.registry import AdapterRecord, Registry, Routing
-
 from ratchet_server.engine.engine import Engine
 from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
 from ratchet_server.observability.metrics import Metrics, ProofOutcome, SwapKind

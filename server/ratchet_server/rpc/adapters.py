@@ -10,7 +10,6 @@ from pathlib import Path
 from ratchet.v1 import adapter_pb2 as pb
 from ratchet.v1 import adapter_pb2_grpc
 from ratchet_adapters.registry import Registry
-
 from ratchet_server.routing.intake import Intake
 from ratchet_server.routing.router import BASE, Router
 from ratchet_server.routing.swap import Swaps

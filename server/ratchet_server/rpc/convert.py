@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from ratchet.v1 import adapter_pb2, common_pb2, feedback_pb2, inference_pb2, learning_pb2
 from ratchet_adapters.flags import Flag, Message
 from ratchet_adapters.registry import AdapterRecord, ReportRecord, Routing, RunRecord
-
 from ratchet_server.rpc.errors import FieldsInvalid
 from ratchet_server.serving.exchange import Finished
 

@@ -7,7 +7,6 @@ import asyncio
 from ratchet.v1 import engine_pb2 as pb
 from ratchet.v1 import engine_pb2_grpc
 from ratchet_adapters.registry import Registry
-
 from ratchet_server.engine.engine import Engine
 from ratchet_server.rails.profiles import RailProfiles
 from ratchet_server.routing.router import Router

@@ -9,7 +9,6 @@ from typing import Any
 from ratchet.v1 import feedback_pb2 as pb
 from ratchet.v1 import feedback_pb2_grpc
 from ratchet_adapters.flags import FlagStore, NewFlag
-
 from ratchet_server.observability.metrics import Metrics
 from ratchet_server.rpc import convert
 from ratchet_server.rpc.guard import Context

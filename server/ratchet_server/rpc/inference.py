@@ -8,7 +8,6 @@ from contextlib import aclosing
 
 from ratchet.v1 import inference_pb2 as pb
 from ratchet.v1 import inference_pb2_grpc
-
 from ratchet_server.engine.engine import Sampling
 from ratchet_server.rpc import convert
 from ratchet_server.rpc.guard import Context

@@ -10,7 +10,6 @@ from ratchet.v1 import learning_pb2 as pb
 from ratchet.v1 import learning_pb2_grpc
 from ratchet_adapters.learning.options import DEFAULT_METHOD, check_options
 from ratchet_adapters.registry import Registry
-
 from ratchet_server.rpc import convert
 from ratchet_server.rpc.errors import FieldsInvalid
 from ratchet_server.rpc.guard import Context

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+
 from ratchet.client.channel import MAX_MESSAGE_BYTES
 from ratchet.v1 import (
     adapter_pb2,
@@ -21,7 +22,6 @@ from ratchet.v1 import (
     learning_pb2,
     learning_pb2_grpc,
 )
-
 from ratchet_server.rpc.guard import Guard
 from ratchet_server.rpc.settings import RpcSettings
 

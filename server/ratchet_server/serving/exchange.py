@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ratchet_adapters.flags import Message
-
 from ratchet_server.engine.engine import Sampling
 from ratchet_server.rails.verdict import Verdict
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from ratchet_adapters.flags import Exchange
-
 from ratchet_server.engine.engine import Engine, EngineRequest
 from ratchet_server.observability.metrics import Metrics
 from ratchet_server.rails.gate import Blocked

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pydantic import BaseModel, Field
+
 from ratchet_adapters.flags import Exchange, NewFlag
 
 # All callers that give no name are one: together they contribute no more to a dataset than one principal may.

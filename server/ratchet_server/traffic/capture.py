@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pydantic import BaseModel, Field
+
 from ratchet_adapters.errors import InvalidInput
 from ratchet_adapters.flags import Exchange, FlagStore, NewFlag
-
 from ratchet_server.traffic.autoflag import AutoFlagSettings, auto_flags
 
 Row = TypeVar("Row", Exchange, NewFlag)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from ratchet_adapters.artifacts import (
     AdapterFileError,
     AdapterInvalid,

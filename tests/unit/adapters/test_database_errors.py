@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from ratchet_adapters.registry import Registry, RegistryFull, RegistryUnavailable
 from sqlalchemy import event
+
+from ratchet_adapters.registry import Registry, RegistryFull, RegistryUnavailable
 
 
 @pytest.mark.parametrize(

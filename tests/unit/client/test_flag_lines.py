@@ -4,6 +4,7 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ratchet.cli.flag_lines import read
 from ratchet.v1 import feedback_pb2 as pb
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+
 from ratchet_adapters.datasets.bank import TemplateBank
 from ratchet_adapters.datasets.seed import SeedData, SeedPrompt
 from ratchet_adapters.datasets.training_flag import TrainingFlag

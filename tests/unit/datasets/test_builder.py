@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ratchet_adapters.datasets.builder import build
 from ratchet_adapters.datasets.dataset import Dataset, RowKind, Split, read_dataset
 from ratchet_adapters.datasets.errors import AnswersMissing, DatasetInvalid, TooFewRows

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ratchet_adapters.datasets.bank import GENERAL, load_bank
 from ratchet_adapters.datasets.categories import categories
 from ratchet_adapters.datasets.errors import BankInvalid

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from ratchet_server.engine.engine import LogProb
 from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
 from ratchet_server.engine.proof import EFFECT_THRESHOLD, FINGERPRINT_TOLERANCE, NOISE_FLOOR, PROMPTS, prove

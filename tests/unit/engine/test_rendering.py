@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ratchet_plugins.models.chat import prepare_chat_model
 from ratchet_server.engine.engine import Message
 from ratchet_server.engine.errors import RequestInvalid

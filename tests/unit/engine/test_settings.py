@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from ratchet_server.engine.errors import EngineSettingsInvalid
 from ratchet_server.engine.launch import environment
 from ratchet_server.engine.settings import EngineSettings

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+
 from ratchet_adapters.evals.item import Axis, Item
 from ratchet_adapters.evals.result import EvalResult, ItemResult, SuiteResult
 from ratchet_adapters.evals.suites.suite import ItemSuite

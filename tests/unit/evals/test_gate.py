@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ratchet_adapters.evals.errors import PolicyInvalid
 from ratchet_adapters.evals.gates.decide import decide
 from ratchet_adapters.evals.gates.policy import GatePolicy, OverRefusalRule, TargetRule

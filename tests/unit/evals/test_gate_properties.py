@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from ratchet_adapters.evals.gates.decide import decide
 from ratchet_adapters.evals.gates.policy import GatePolicy
 from ratchet_adapters.evals.item import Axis

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ratchet_adapters.evals.errors import JudgeFailed
 from ratchet_adapters.evals.judges.coherence import incoherence
 from ratchet_adapters.evals.judges.judge import Answer, Judge, Judgement, judged

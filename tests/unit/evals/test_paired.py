@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ratchet_adapters.evals.gates.paired import (
     _wilson,
     binary_difference,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ratchet_adapters.evals.errors import SuiteUnknown, SuiteUnreadable
 from ratchet_adapters.evals.item import Axis
 from ratchet_adapters.evals.suites import registry

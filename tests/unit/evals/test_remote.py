@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from ratchet.v1 import engine_pb2, engine_pb2_grpc, inference_pb2, inference_pb2_grpc
 from ratchet_adapters.evals.errors import AttributionError, TargetRefused, TargetUnavailable
 from ratchet_adapters.evals.remote import RemoteTarget

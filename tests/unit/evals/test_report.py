@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ratchet_adapters.evals.errors import ResultUnreadable
 from ratchet_adapters.evals.gates.decide import decide
 from ratchet_adapters.evals.gates.page import render_page, write_report

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ratchet_adapters.evals import metrics
 from ratchet_adapters.evals.cache import EvalCache
 from ratchet_adapters.evals.errors import AttributionError, ResultUnreadable, TargetRefused, TargetUnavailable

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 from datasketch import MinHash, MinHashLSH
+
 from ratchet_adapters.evals.item import Axis, Item
 from ratchet_adapters.evals.suites import seed
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ratchet_adapters.evals.errors import TargetUnavailable
 from ratchet_adapters.evals.settings import EvalSettings
 from ratchet_adapters.learning.answers import BaseAnswers

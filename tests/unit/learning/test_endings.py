@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from ratchet_adapters.artifacts import open_store
 from ratchet_adapters.flags import FlagStore
 from ratchet_adapters.learning import (

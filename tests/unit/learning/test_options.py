@@ -2,6 +2,7 @@
 
 import pytest
 from pydantic import ValidationError
+
 from ratchet_adapters.datasets.settings import DatasetSettings
 from ratchet_adapters.learning.errors import RunOptionsInvalid, UnknownMethod
 from ratchet_adapters.learning.options import check_options, run_options

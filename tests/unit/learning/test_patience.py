@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+
 from ratchet_adapters.learning.errors import (
     CandidateRefused,
     LearnerStopping,

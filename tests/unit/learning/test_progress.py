@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from ratchet_adapters.learning.errors import LearnerStopping, RunCancelled
 from ratchet_adapters.learning.progress import RunProgress
 from ratchet_adapters.registry import Registry, RunState

@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+
 from ratchet.client import RatchetError
 from ratchet_adapters.learning.errors import LearnerStopping, ServerUnavailable, StepFailed
 from ratchet_adapters.learning.failures import typed_failure

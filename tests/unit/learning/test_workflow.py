@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ratchet_adapters.learning import Learner, LearnerAlreadyRunning, LearnerSettings, ServerUnavailable
 from ratchet_adapters.learning.progress import RunProgress
 from ratchet_adapters.learning.steps import Body

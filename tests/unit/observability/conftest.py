@@ -12,6 +12,7 @@ import promql_parser
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+
 from ratchet_server.observability.exporter import start
 from ratchet_server.observability.metrics import Metrics
 

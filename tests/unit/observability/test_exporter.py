@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+
 from ratchet_server.observability.errors import ExporterUnavailable
 from ratchet_server.observability.exporter import start
 from ratchet_server.observability.metrics import Metrics

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ratchet_server.observability.labels import BASE, OTHER, AdapterLabels, ProfileLabels, adapter_label
 
 DIGESTS = st.integers(0, 30).map(lambda number: f"sha256:{number:012x}" + "0" * 52)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+
 from ratchet_server.observability.dashboard import build
 from ratchet_server.observability.exporter import start
 from ratchet_server.observability.metrics import Metrics

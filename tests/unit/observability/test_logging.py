@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ratchet_server.observability.logging import OURS, configure
 from ratchet_server.observability.privacy import WITHHELD, safe_fields, safe_text, withheld
 from ratchet_server.observability.settings import LogFormat, ObservabilitySettings

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from prometheus_client import CollectorRegistry
+
 from ratchet_server.observability.metrics import Metrics
 
 A, B, C = ("sha256:" + digit * 64 for digit in "abc")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pydantic import ValidationError
+
 from ratchet_server.observability.settings import ObservabilitySettings
 
 

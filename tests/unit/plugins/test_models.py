@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from ratchet_plugins.models import cache
 from ratchet_plugins.models.chat import fingerprint, prepare_chat_model
 from ratchet_plugins.models.encoder import DIMENSIONS, Encoder, shared_encoder

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ratchet_plugins.models.errors import ModelCorrupt
 from ratchet_plugins.scorers import registry
 from ratchet_plugins.scorers.errors import ScorerError, ScorerUnavailable

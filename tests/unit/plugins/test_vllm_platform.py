@@ -13,9 +13,10 @@ pytest.importorskip("vllm")
 
 
 def test_stock_cpu_hosts_get_our_platform_and_its_kernel():
-    from ratchet_plugins.vllm.platform import PUNICA_WRAPPER, register
     from vllm.platforms import cpu_platform_plugin
     from vllm.utils.import_utils import resolve_obj_by_qualname
+
+    from ratchet_plugins.vllm.platform import PUNICA_WRAPPER, register
 
     if cpu_platform_plugin() is None:
         pytest.skip("not a CPU build of vLLM")
@@ -27,6 +28,7 @@ def test_stock_cpu_hosts_get_our_platform_and_its_kernel():
 @pytest.mark.parametrize("detected", [None, "vllm.platforms.zen_cpu.ZenCpuPlatform"])
 def test_hosts_vllm_would_not_run_on_its_stock_cpu_platform_are_left_alone(monkeypatch, detected):
     import vllm.platforms
+
     from ratchet_plugins.vllm.platform import register
 
     monkeypatch.setattr(vllm.platforms, "cpu_platform_plugin", lambda: detected)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ratchet_server.rails.profile import Profile, compile_profile
 from ratchet_server.rails.scoring import ScorerPool
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ratchet_server.rails.errors import RailConfigError
 
 BROKEN = {

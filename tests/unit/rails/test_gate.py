@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ratchet_server.rails.gate import Blocked, Finished, GateEvent, GuardedStream, Released
 from ratchet_server.rails.settings import Streaming
 from ratchet_server.rails.verdict import ALLOWED, Decision, Direction, Outcome, Verdict

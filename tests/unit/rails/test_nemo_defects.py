@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ratchet_server.rails.errors import RailConfigError
 from ratchet_server.rails.gate import Blocked, Finished, Released
 from ratchet_server.rails.message import Message
@@ -46,6 +47,7 @@ def with_rail(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             RailSurface,
             TransformTarget,
         )
+
         from ratchet_plugins.nemo import catalog
 
         module = types.ModuleType("rails_test_double")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from ratchet_server.rails import nemo
 from ratchet_server.rails.errors import RailContractError
 from ratchet_server.rails.pin import verify_nemo_contract

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ratchet_server.rails.errors import RailConfigError, UnknownProfile
 from ratchet_server.rails.gate import Blocked, Finished, Released
 from ratchet_server.rails.message import Message

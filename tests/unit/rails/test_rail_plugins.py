@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ratchet_plugins.nemo.segments import segments
 
 
@@ -75,6 +76,7 @@ async def test_a_rail_runs_beside_a_stock_nemo(monkeypatch: pytest.MonkeyPatch, 
     from nemoguardrails.guardrails.compiled_rail import RailDependencies, compile_rail
     from nemoguardrails.llm.taskmanager import LLMTaskManager
     from nemoguardrails.manifests import RailDirection
+
     from ratchet_plugins.nemo import context
     from ratchet_plugins.nemo.catalog import merged_catalog
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+
 from ratchet_plugins.scorers.errors import ScorerUnavailable
 from ratchet_server.rails.gate import Blocked, Finished, Released
 from ratchet_server.rails.message import Message

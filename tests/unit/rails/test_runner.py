@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+
 from ratchet_server.rails.runner import GuardRail, RailRunner
 from ratchet_server.rails.scoring import ScorerPool
 from ratchet_server.rails.verdict import Direction, Outcome, RailResult

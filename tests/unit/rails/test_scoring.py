@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 
 import pytest
+
 from ratchet_plugins.scorers.errors import ScorerError
 from ratchet_plugins.scorers.scorer import Scorer
 from ratchet_server.rails.errors import ScorerOverloaded, ScorerStopped

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+
 from ratchet_adapters.artifacts import ArtifactStore, open_store
 from ratchet_adapters.registry import AdapterRecord, Proof, Registry, ReportRecord
 from ratchet_server.engine.errors import AdapterHasNoEffect

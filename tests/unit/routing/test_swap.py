@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.unit.routing.conftest import House, build
+
 from ratchet_adapters.registry import ChampionChanged, GateRefused, NothingToRollBack
 from ratchet_server.engine.errors import AdapterHasNoEffect
 from ratchet_server.routing.swap import AdapterInUse, AdapterUnavailable
-
-from tests.unit.routing.conftest import House, build
 
 
 async def test_nothing_is_promoted_without_a_pass_against_the_present_champion(house: House) -> None:

@@ -6,6 +6,7 @@ import inspect
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+
 from ratchet_server.rpc.errors import STATUS, FieldsInvalid, wire_error
 
 MODULES = (

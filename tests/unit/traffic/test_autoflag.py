@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ratchet_adapters.flags import Exchange, Message
 from ratchet_server.traffic.autoflag import AutoFlagSettings, auto_flags
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from ratchet_adapters.flags import Exchange, ExchangeNotFound, FlagStore, Message
 from ratchet_adapters.registry import Registry
 from ratchet_server.traffic.capture import Capture, CaptureSettings

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ratchet_adapters.datasets.dataset import Row, RowKind, Split
 from ratchet_adapters.training.settings import SftSettings
 from ratchet_adapters.training.trainers.encoding import Encoded, encode
@@ -19,8 +20,9 @@ def row(number, kind, prompt, target):
 
 def test_packed_rows_get_the_logits_they_get_alone(tiny_model):
     import torch
-    from ratchet_adapters.training.trainers.packing import pack
     from transformers import AutoModelForCausalLM
+
+    from ratchet_adapters.training.trainers.packing import pack
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model, attn_implementation="eager").eval()
     rng = Random(0)

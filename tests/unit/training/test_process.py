@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from pydantic import ValidationError
+
 from ratchet_adapters.training.errors import (
     MethodUnknown,
     TrainingCancelled,

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+
 from ratchet_adapters.artifacts.adapter_files import inspect_adapter
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, read_dataset, rows_digest
 from ratchet_adapters.training.errors import NothingToTrain, TrainingDiverged, WorkFolderMismatch
@@ -111,6 +112,7 @@ def test_a_dataset_whose_prompts_are_all_too_long_is_an_error(make_job, tmp_path
 
 def test_a_loss_that_is_not_a_number_ends_the_training(make_job, monkeypatch):
     import torch
+
     from ratchet_adapters.training.trainers.completion_trainer import CompletionTrainer
 
     original = CompletionTrainer.compute_loss

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from alembic import op
+
 from ratchet_adapters.registry.columns import Instant
 
 revision = "0001"
