@@ -129,16 +129,14 @@ def _shingles(form: str) -> frozenset[str]:
 
 
 def _minhash(shingles: frozenset[str]) -> Any:
-    from datasketch import MinHash
-
-    sketch = MinHash(num_perm=_PERMUTATIONS, permutations=_permutations())
+    sketch = _empty_sketch().copy()
     sketch.update_batch([shingle.encode() for shingle in sorted(shingles)])
     return sketch
 
 
 @cache
-def _permutations() -> Any:
-    """The hash functions of all sketches; drawing them anew would cost more than the sketch."""
+def _empty_sketch() -> Any:
+    """The sketch of nothing, to copy: drawing the hash functions anew would cost more than sketching a prompt."""
     from datasketch import MinHash
 
-    return MinHash(num_perm=_PERMUTATIONS, seed=1).permutations
+    return MinHash(num_perm=_PERMUTATIONS, seed=1)

@@ -59,3 +59,5 @@ def write_weights(path: Path, tensors: dict[str, torch.Tensor], settings: dict[s
     path.parent.mkdir(parents=True, exist_ok=True)
     contiguous = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
     save_file(contiguous, str(path), metadata={_KEY: json.dumps(settings, sort_keys=True)})
+    # The writer makes it private, and a wheel keeps file modes.
+    path.chmod(0o644)

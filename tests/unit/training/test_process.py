@@ -56,7 +56,7 @@ def ended(pid):
 
 
 def test_a_killed_child_is_a_typed_error_and_the_next_call_continues(make_job):
-    job = make_job(epochs=40.0, checkpoint_steps=5)
+    job = make_job(epochs=20.0, checkpoint_steps=5)
 
     def kill(progress):
         if progress.step >= 12:
@@ -67,7 +67,7 @@ def test_a_killed_child_is_a_typed_error_and_the_next_call_continues(make_job):
     steps = []
     result = train_in_process(job, lambda progress: steps.append(progress.step))
     assert result.resumed_from >= 10 and steps[0] == result.resumed_from + 1
-    assert len(result.losses) == result.steps == 200
+    assert len(result.losses) == result.steps == 100
     assert train_in_process(job) == result, "a finished job returns its result at once"
 
 
@@ -99,7 +99,7 @@ def test_a_typed_error_in_the_child_arrives_with_its_message(make_job, tmp_path)
 def test_an_untyped_crash_shows_the_childs_last_words(make_job, tmp_path):
     with pytest.raises(TrainingCrashed, match="exit code 1") as caught:
         train_in_process(replace(make_job(), model=tmp_path / "nothing"))
-    assert "Traceback" in caught.value.log
+    assert "sft.py" in caught.value.log
 
 
 def test_two_trainings_never_share_a_work_folder(make_job):

@@ -41,11 +41,11 @@ def test_the_adapter_folder_is_one_that_the_artifact_store_accepts(make_job):
 
 def test_the_loss_falls_and_progress_is_reported_step_by_step(make_job):
     seen = []
-    result = train(make_job(epochs=20.0, learning_rate=3e-2, rank=32, alpha=64, first_layer=0.0), seen.append)
+    result = train(make_job(epochs=15.0, learning_rate=2e-2, first_layer=0.0), seen.append)
     assert [progress.step for progress in seen] == list(range(1, result.steps + 1))
     assert {progress.total for progress in seen} == {result.steps}
     losses = [loss for _, loss in result.losses]
-    assert sum(losses[-20:]) < 0.95 * sum(losses[:20])
+    assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
 
 
 def test_the_same_job_makes_the_same_bytes(make_job):
