@@ -14,6 +14,7 @@ from ratchet_adapters.artifacts import ArtifactStore, open_store
 from ratchet_adapters.flags import FlagStore
 from ratchet_adapters.registry import Registry
 from ratchet_plugins.models.chat import fingerprint, prepare_chat_model
+from ratchet_plugins.scorers.registry import load_scorer
 from ratchet_server.engine.settings import EngineSettings
 from ratchet_server.engine.vllm import VllmEngine
 from ratchet_server.observability.exporter import Exporter
@@ -115,7 +116,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         swaps = Swaps(registry, artifacts, engine, router, metrics, keep=settings.engine.max_loaded)
 
         say("loading scorers and rails")
-        pool = ScorerPool()
+        pool = ScorerPool(lambda name: load_scorer(name, **settings.scorers.get(name, {})))
         stack.callback(pool.close)
         scores = ExchangeScores(pool)
         await asyncio.to_thread(scores.warm_up)

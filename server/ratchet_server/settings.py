@@ -47,8 +47,6 @@ class RailsSection(BaseModel, extra="forbid"):
     """A folder of NeMo Guardrails config folders, one per profile; they join the shipped ones."""
 
     default: str = "default"
-    toxicity_model: str = "ratchet-minilm"
-    """Or Detoxify's own: original, unbiased, multilingual; or the path of a checkpoint."""
 
 
 class RoutingSection(BaseModel, extra="forbid"):
@@ -71,6 +69,9 @@ class Settings(BaseSettings):
     rpc: RpcSettings = RpcSettings()
     engine: EngineSection = EngineSection()
     rails: RailsSection = RailsSection()
+    scorers: dict[str, dict[str, str | float]] = Field(default_factory=dict)
+    """What each scorer is made with, by its name: {toxicity: {model: unbiased}} takes Detoxify's own checkpoint."""
+
     routing: RoutingSection = RoutingSection()
     registry: RegistrySettings = RegistrySettings()
     artifacts: ArtifactSettings = ArtifactSettings()

@@ -62,6 +62,9 @@ class RpcServer:
             BindRefused: not loopback, or taken.
         """
         self._settings = settings
+        if not settings.insecure_beyond_loopback and not _loopback(settings.host):
+            why = "is not loopback and calls are not authenticated yet: set rpc.host to 127.0.0.1"
+            raise BindRefused(f"{settings.host} {why}")
         self._server = grpc.aio.server(
             interceptors=[Guard()],
             maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
@@ -87,8 +90,6 @@ class RpcServer:
 
     def _bind(self) -> int:
         host, port = self._settings.host, self._settings.port
-        if not self._settings.insecure_beyond_loopback and not _loopback(host):
-            raise BindRefused(f"{host} is not loopback and calls are not authenticated yet: set rpc.host to 127.0.0.1")
         try:
             return self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 
-class RpcSettings(BaseModel):
+class RpcSettings(BaseModel, extra="forbid"):
     """Where the server listens."""
 
     host: str = "127.0.0.1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 
-class SamplingDefaults(BaseModel):
+class SamplingDefaults(BaseModel, extra="forbid"):
     """Sampling of requests that leave it open."""
 
     max_tokens: int = Field(256, ge=1)

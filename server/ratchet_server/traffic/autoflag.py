@@ -15,7 +15,7 @@ from ratchet_adapters.flags import Exchange, NewFlag
 ANONYMOUS = "anonymous"
 
 
-class AutoFlagSettings(BaseModel):
+class AutoFlagSettings(BaseModel, extra="forbid"):
     """Thresholds of the automatic flags; scores are in [0, 1]."""
 
     toxicity: float = Field(0.5, ge=0, le=1)

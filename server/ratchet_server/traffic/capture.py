@@ -25,7 +25,7 @@ Row = TypeVar("Row", Exchange, NewFlag)
 log = logging.getLogger(__name__)
 
 
-class CaptureSettings(BaseModel):
+class CaptureSettings(BaseModel, extra="forbid"):
     """How exchanges are kept."""
 
     flush_seconds: float = Field(0.25, gt=0)

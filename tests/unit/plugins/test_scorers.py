@@ -171,7 +171,8 @@ def test_a_damaged_result_is_an_error_and_never_a_default() -> None:
     for bad in (math.nan, -0.1, 1.5):
         with pytest.raises(ScorerError):
             checked("x", ["a"], ["text"], [{"a": bad}])
-    for rows in ([], [{}], [{"b": 0.1}]):
+    wrong: list[list[dict[str, float]]] = [[], [{}], [{"b": 0.1}]]
+    for rows in wrong:
         with pytest.raises(ScorerError):
             checked("x", ["a"], ["text"], rows)
 

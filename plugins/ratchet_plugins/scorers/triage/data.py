@@ -49,7 +49,7 @@ def training_prompts(folder: Path, data: Path) -> list[Prompt]:
     # Shares in tenths. Hundreds of the questions of some sets have one form ("How can I use ... to ..."), and all of
     # them would teach the form.
     parts = {
-        "red_instruct": (sources.red_instruct(data), True, 3),
+        "red_instruct": (sources.red_instruct(data), True, 4),
         "self_instruct": (sources.self_instruct(data)[0], False, 10),
         "coconot_pref": (sources.coconot(data)[0], False, 7),
         "coconot_contrast": (sources.coconot_contrast(data), False, 10),

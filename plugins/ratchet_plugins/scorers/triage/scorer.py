@@ -18,10 +18,10 @@ from ratchet_plugins.scorers.weights import Weights, read_weights
 __all__ = ["TriageScorer"]
 
 _FILE = Path(__file__).parent / "weights" / "triage.safetensors"
-_WINDOW = 900
-"""Characters; about 200 word pieces, so that a window is never cut by the encoder's 256 in ordinary English."""
-_STRIDE = 750
-_WINDOWS = 16
+_WINDOW = 500
+"""Characters. Small, because a request is diluted by what stands around it in its window."""
+_STRIDE = 350
+_WINDOWS = 24
 _ROLE = re.compile(r"^\W{0,3}\w{2,12}\W{0,3}:\s*")
 
 

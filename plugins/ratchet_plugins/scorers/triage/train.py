@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ratchet_plugins.models.encoder import Encoder, encoder_dir, pool
+from ratchet_plugins.scorers.learning import sources
 from ratchet_plugins.scorers.learning.console import say
 from ratchet_plugins.scorers.learning.finetuning import (
     Examples,
@@ -21,6 +22,7 @@ from ratchet_plugins.scorers.learning.finetuning import (
     low_rank_tensors,
 )
 from ratchet_plugins.scorers.triage import data as sets
+from ratchet_plugins.scorers.triage.augmentation import AUGMENTED, reformed, surrounded
 from ratchet_plugins.scorers.weights import write_weights
 
 if TYPE_CHECKING:
@@ -30,12 +32,13 @@ if TYPE_CHECKING:
 
 _OUT = Path(__file__).parent / "weights" / "triage.safetensors"
 _RANK = 8
-_FOLDS = 3
+_FOLDS = 2
 _SCALE = 10.0
 """Logits are this times w.v + b: unit vectors need steep heads, and a small rate would not get there."""
 _BLOCK_RATE = 0.03
 _ESCALATE_RATE = 0.15
-_PLAN = Plan(epochs=3, rate=4e-4, head_rate=2e-3, max_tokens=96)
+_SEED_SOURCES = ("harmful", "benign_twin", "ordinary")
+_PLAN = Plan(epochs=2, rate=4e-4, head_rate=2e-3, max_tokens=128)
 
 
 def main() -> None:
@@ -58,7 +61,8 @@ def main() -> None:
         network = _learn([prompt for prompt, own in zip(prompts, fold, strict=True) if own != number])
         out = np.flatnonzero(fold == number)
         logits[out] = network.encode([prompts[row].text for row in out])
-    scale, shift = _platt(logits[fold >= 0], np.array([p.harmful for p in prompts])[fold >= 0])
+    plain = (fold >= 0) & np.array([prompt.source != AUGMENTED for prompt in prompts])
+    scale, shift = _platt(logits[plain], np.array([prompt.harmful for prompt in prompts])[plain])
     settings = _thresholds(prompts, fold, 1 / (1 + np.exp(-(logits * scale + shift))))
 
     network = _learn(prompts)
@@ -108,6 +112,8 @@ def _prompts(seed: Path, data: Path) -> list[sets.Prompt]:
     held_out += [text for texts in sets.held_out_harmful(data).values() for text in texts]
     kept = sets.drop_near_duplicates(found, held_out, Encoder())
     say(f"{len(kept)} training prompts ({len(found) - len(kept)} near-duplicates of held-out ones dropped):")
+    kept += reformed(kept, 0.4)
+    kept += surrounded(kept, sources.self_instruct(data)[1] + sources.coconot(data)[1], 0.3)
     say(dict(Counter(prompt.source for prompt in kept)))
     return kept
 
@@ -116,7 +122,7 @@ def _folds(prompts: list[sets.Prompt]) -> npt.NDArray[np.int64]:
     """Return the fold of each seed prompt, whole clusters together; -1 for public data, which is always trained on."""
     import numpy as np
 
-    clusters = sorted({p.cluster for p in prompts if p.source in ("harmful", "benign_twin", "ordinary")})
+    clusters = sorted({p.cluster for p in prompts if p.source in _SEED_SOURCES})
     number = {cluster: place % _FOLDS for place, cluster in enumerate(clusters)}
     return np.array([number.get(prompt.cluster, -1) for prompt in prompts])
 
@@ -149,7 +155,7 @@ def _thresholds(
     from sklearn.metrics import roc_auc_score
 
     source = np.array([prompt.source for prompt in prompts])
-    harmful, twins, plain = (scores[(source == name) & (fold >= 0)] for name in ("harmful", "benign_twin", "ordinary"))
+    harmful, twins, plain = (scores[(source == name) & (fold >= 0)] for name in _SEED_SOURCES)
     area = roc_auc_score(np.r_[np.ones(len(harmful)), np.zeros(len(twins))], np.r_[harmful, twins])
     say(f"left-out clusters: AUC harmful against twins {area:.3f} ({len(harmful)} and {len(twins)})")
     result: dict[str, Any] = {}
