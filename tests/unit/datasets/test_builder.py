@@ -182,6 +182,7 @@ def test_the_mix_follows_the_number_of_refusals(world):
         "refusal": 10,
         "contrast": 20,
         "replay": 5,
+        "anchor": 0,
     }
 
 
@@ -204,3 +205,14 @@ def test_a_folder_without_a_manifest_is_no_dataset(world, tmp_path):
     (folder / "manifest.json").unlink()
     with pytest.raises(DatasetInvalid):
         read_dataset(folder)
+
+
+def test_seed_texts_become_anchors_that_are_always_trained_on(world):
+    text = SeedPrompt("x1", "text", "story", " ".join(f"word{i}" for i in range(100)))
+    leak = SeedPrompt("x2", "text", "story", f"{world.guarded} " + " ".join(f"leak{i}" for i in range(40)))
+    dataset = make(
+        world, [world.flag(i) for i in range(4)], seed=world.seed(text, leak), settings={"validation_share": 0.4}
+    )
+    anchors = [row for row in dataset.rows if row.kind is RowKind.ANCHOR]
+    assert [row.target.split()[0] for row in anchors] == ["word0", "word45"]
+    assert {row.split for row in anchors} == {Split.TRAIN} and {row.prompt for row in anchors} == {""}

@@ -56,18 +56,18 @@ def ended(pid):
 
 
 def test_a_killed_child_is_a_typed_error_and_the_next_call_continues(make_job):
-    job = make_job(epochs=20.0, checkpoint_steps=5)
+    job = make_job(epochs=20.0, batch_size=1, checkpoint_steps=50)
 
     def kill(progress):
-        if progress.step >= 12:
+        if progress.step == 60:
             os.kill(child_of(job.work), signal.SIGKILL)
 
     with pytest.raises(TrainingCrashed, match="signal 9"):
         train_in_process(job, kill)
     steps = []
     result = train_in_process(job, lambda progress: steps.append(progress.step))
-    assert result.resumed_from >= 10 and steps[0] == result.resumed_from + 1
-    assert len(result.losses) == result.steps == 100
+    assert result.resumed_from >= 50 and steps[0] == result.resumed_from + 1
+    assert len(result.losses) == result.steps == 400
     assert train_in_process(job) == result, "a finished job returns its result at once"
 
 

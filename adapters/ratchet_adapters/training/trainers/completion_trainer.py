@@ -72,17 +72,18 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
             logits = _logits(inner, hidden, torch.cat([batch.sources, batch.anchor_sources]))
         nats = functional.cross_entropy(logits[:taught], batch.targets, reduction="none")
         loss = (nats * batch.weights).sum() / batch.weights.sum()
-        if batch.anchor >= 0:
+        if batch.anchor_ids.numel():
             loss = loss + self._recipe.anchor_weight * self._drift(inner, batch, logits[taught:])
         return (loss, {"loss": loss.detach()}) if return_outputs else loss
 
     def _drift(self, inner: Any, batch: Packed, logits: torch.Tensor) -> torch.Tensor:
         """KL(base || adapter) per anchor token, in nats."""
-        line = slice(batch.anchor, batch.anchor + 1)
-        count = len(batch.anchor_sources)
+        count = batch.anchor_ids.shape[1]
+        positions = torch.arange(count, device=inner.device)
+        alone = torch.ones(1, 1, count, count, dtype=torch.bool, device=inner.device).tril()
         with torch.no_grad(), inner.disable_adapter(), self._precision(inner.device):
-            hidden = _hidden(inner, batch.input_ids[line], batch.position_ids[line], batch.mask[line])
-            base = _logits(inner, hidden, torch.arange(count, device=hidden.device))
+            hidden = _hidden(inner, batch.anchor_ids, positions[None], alone)
+            base = _logits(inner, hidden, positions)
         return functional.kl_div(logits.log_softmax(-1), base.log_softmax(-1), log_target=True, reduction="batchmean")
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
@@ -140,6 +141,6 @@ def _moved(batch: Packed, device: torch.device) -> Packed:
         batch.sources.to(device),
         batch.targets.to(device),
         batch.weights.to(device),
-        batch.anchor,
+        batch.anchor_ids.to(device),
         batch.anchor_sources.to(device),
     )

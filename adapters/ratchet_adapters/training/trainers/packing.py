@@ -18,6 +18,8 @@ from ratchet_adapters.training.trainers.encoding import Encoded
 __all__ = ["Packed", "pack"]
 
 _ROUND = 32
+_ANCHOR = 1 << 20
+"""Segment number of the anchor: it stands alone and does not see the prefix."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Packed:
         sources: (n,), int64: flat positions whose next token is taught.
         targets: (n,), int64: those tokens.
         weights: (n,), float32: weight of each in the loss; 0 for filling.
-        anchor: Number of the sequence that is an anchor text, always the last; -1 for none.
-        anchor_sources: (k,), int64: flat positions at which the adapter is held to the base model.
+        anchor_ids: (1, k), int64: the anchor text by itself; k is 0 without one.
+        anchor_sources: (k,), int64: flat positions of the anchor's tokens in the batch.
     """
 
     input_ids: torch.Tensor
@@ -41,7 +43,7 @@ class Packed:
     sources: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
-    anchor: int
+    anchor_ids: torch.Tensor
     anchor_sources: torch.Tensor
 
 
@@ -66,14 +68,16 @@ def pack(
         tail_weight: See above.
         anchor: Token ids of a plain text.
     """
-    bins = _bins(rows, max(1, math.ceil(len(rows) / per_sequence)))
-    longest = max(len(prefix) + max(sum(map(len, row_bin)) for row_bin in bins), len(anchor))
+    bins = _bins(rows, max(1, math.ceil(len(rows) / per_sequence)), len(anchor))
+    longest = max(
+        len(prefix) + sum(map(len, row_bin)) + (len(anchor) if line == 0 else 0) for line, row_bin in enumerate(bins)
+    )
     # Few different lengths: the CPU's matrix kernels are built once per shape.
     length = math.ceil(longest / _ROUND) * _ROUND
-    count = len(bins) + bool(anchor)
-    ids = torch.full((count, length), pad)
-    positions = torch.zeros((count, length), dtype=torch.long)
-    segments = torch.full((count, length), -1)
+    ids = torch.full((len(bins), length), pad)
+    positions = torch.zeros((len(bins), length), dtype=torch.long)
+    segments = torch.full((len(bins), length), -1)
+    anchor_start = 0
     sources: list[int] = []
     targets: list[int] = []
     weights: list[float] = []
@@ -92,10 +96,12 @@ def pack(
             targets += row.completion
             weights += [1.0 if i < head_tokens else tail_weight for i in range(len(row.completion))]
             start = end
-    if anchor:
-        ids[-1, : len(anchor)] = torch.tensor(list(anchor))
-        positions[-1, : len(anchor)] = torch.arange(len(anchor))
-        segments[-1, : len(anchor)] = 0
+        if line == 0 and anchor:
+            end = start + len(anchor)
+            ids[line, start:end] = torch.tensor(list(anchor))
+            positions[line, start:end] = torch.arange(len(anchor))
+            segments[line, start:end] = _ANCHOR
+            anchor_start = line * length + start
     filling = -len(sources) % _ROUND
     return Packed(
         input_ids=ids,
@@ -104,15 +110,15 @@ def pack(
         sources=torch.tensor([*sources, *[0] * filling]),
         targets=torch.tensor([*targets, *[0] * filling]),
         weights=torch.tensor([*weights, *[0.0] * filling]),
-        anchor=count - 1 if anchor else -1,
-        anchor_sources=torch.arange(len(anchor)) + (count - 1) * length,
+        anchor_ids=torch.tensor([list(anchor)], dtype=torch.long),
+        anchor_sources=torch.arange(len(anchor)) + anchor_start,
     )
 
 
-def _bins(rows: Sequence[Encoded], count: int) -> list[list[Encoded]]:
-    """Longest first, each to the sequence that is shortest so far."""
+def _bins(rows: Sequence[Encoded], count: int, anchor: int) -> list[list[Encoded]]:
+    """Longest first, each to the sequence that is shortest so far; the first one also holds the anchor text."""
     bins: list[list[Encoded]] = [[] for _ in range(count)]
-    filled = [0] * count
+    filled = [anchor, *[0] * (count - 1)]
     for row in sorted(rows, key=len, reverse=True):
         shortest = filled.index(min(filled))
         bins[shortest].append(row)
@@ -127,4 +133,5 @@ def _visible(segments: torch.Tensor) -> torch.Tensor:
     prefix = (segments == 0)[:, None, :]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     real = (segments >= 0)[:, :, None]
-    return (((same | prefix) & real & causal) | torch.eye(length, dtype=torch.bool))[:, None]
+    guest = (segments == _ANCHOR)[:, :, None]
+    return (((same | (prefix & ~guest)) & real & causal) | torch.eye(length, dtype=torch.bool))[:, None]
