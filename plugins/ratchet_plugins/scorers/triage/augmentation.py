@@ -19,7 +19,7 @@ AUGMENTED = "augmented"
 
 _QUESTION = re.compile(r"^how (?:can|do|could|would|should|might) (?:i|you|we|one|someone) (.+?)\?$", re.I)
 _INSTRUCTION = re.compile(
-    r"^(?:explain|describe|write a tutorial on|give (?:me )?(?:step-by-step )?instructions (?:on|for)) how to (.+?)[.?]?$",
+    r"^(?:explain|describe|write a tutorial on|give (?:me )?instructions (?:on|for)) how to (.+?)[.?]?$",
     re.I,
 )
 _FORMS = (

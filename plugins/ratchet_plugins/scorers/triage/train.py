@@ -110,9 +110,11 @@ def _prompts(seed: Path, data: Path) -> list[sets.Prompt]:
     found = sets.training_prompts(seed, data)
     held_out = [prompt.text for prompt in sets.seed(seed, "eval")]
     held_out += [text for texts in sets.held_out_harmful(data).values() for text in texts]
+    found += reformed(found, 0.4)
+    # Dropped after the change of form, which can bring a prompt closer to a held-out one, and before sentences are put
+    # around it, which would hide that.
     kept = sets.drop_near_duplicates(found, held_out, Encoder())
-    say(f"{len(kept)} training prompts ({len(found) - len(kept)} near-duplicates of held-out ones dropped):")
-    kept += reformed(kept, 0.4)
+    say(f"{len(found) - len(kept)} near-duplicates of held-out prompts dropped")
     kept += surrounded(kept, sources.self_instruct(data)[1] + sources.coconot(data)[1], 0.3)
     say(dict(Counter(prompt.source for prompt in kept)))
     return kept
