@@ -35,11 +35,11 @@ class DatasetSettings(BaseModel):
         0, ge=0, description="Harmful prompts of the seed train split that join those of the flags. 0: flags only."
     )
     contrast_per_refusal: float = Field(
-        1.0, ge=0, description="Benign prompts that look alarming, with an answer, per refusal row."
+        1.3, ge=0, description="Benign prompts that look alarming, with an answer, per refusal row."
     )
     replay_per_refusal: float = Field(0.55, ge=0, description="Ordinary prompts, with an answer, per refusal row.")
     min_contrast: int = Field(
-        320, ge=0, description="Contrast rows kept however few refusals there are (as far as there are prompts)."
+        640, ge=0, description="Contrast rows kept however few refusals there are (as far as there are prompts)."
     )
     min_replay: int = Field(160, ge=0, description="Replay rows kept however few refusals there are.")
     max_contrast: int = Field(1000, ge=0, description="Most contrast rows.")

@@ -34,7 +34,7 @@ class SftSettings(BaseModel):
         description="Depth at which adapters begin, as a share of the layers. Lower layers carry little of the "
         "decision to refuse, and gradients do not have to travel there.",
     )
-    learning_rate: float = Field(1e-3, gt=0, description="Peak; warm-up, then cosine to zero.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak; warm-up, then cosine to zero.")
     warmup_share: float = Field(0.06, ge=0, lt=1, description="Share of the steps that warm up.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping.")
     epochs: float = Field(3.0, gt=0, le=20, description="Passes over the train rows.")

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ratchet.cli.output import Json, console, print_json, table
 from ratchet_server.cli.failures import explained
+from ratchet_server.cli.threads import share_cores
 
 if TYPE_CHECKING:
     from ratchet_server.demo.loop import Story
@@ -33,6 +34,7 @@ def demo(
     Exits with 1 if the gate does not say PASS or any promise was broken.
     """
     with explained():
+        share_cores()
         from ratchet_server.demo import figures, page
 
         progress = Console(stderr=as_json)

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ratchet.cli.output import DEFAULT_ADDRESS, Address, Json, print_json, table
 from ratchet_server.cli.failures import explained
+from ratchet_server.cli.threads import share_cores
 
 if TYPE_CHECKING:
     from ratchet_adapters.evals.result import EvalResult
@@ -32,6 +33,7 @@ def evaluate(
     Example:  ratchet eval --adapter 3fa9c1d2e4b5 --suite seed-harmful --suite xstest=./xstest.csv
     """
     with explained():
+        share_cores()
         result = asyncio.run(_evaluate(address, adapter, suite or [], rails))
         if out:
             out.write_text(result.to_json(), encoding="utf-8")

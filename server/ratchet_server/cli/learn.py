@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ratchet_server.cli.failures import explained
 from ratchet_server.cli.serve import Config, StateDir, from_options
+from ratchet_server.cli.threads import share_cores
 
 # The learner must not be felt by requests (invariant: isolation). Its training process adds niceness of its own.
 NICENESS = 5
@@ -21,8 +22,7 @@ def learn(config: Config = None, state_dir: StateDir = None) -> None:
     """
     with explained():
         os.nice(NICENESS)
-        # OpenMP threads that wait for a descheduled sibling spin: half the cores do more work than all of them.
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // 2)))
+        share_cores()
         asyncio.run(_learn(config, state_dir))
 
 

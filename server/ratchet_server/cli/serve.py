@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from ratchet_server.cli.failures import explained
+from ratchet_server.cli.threads import share_cores
 
 if TYPE_CHECKING:
     from ratchet_server.app import App
@@ -72,6 +73,7 @@ def from_options(config: Path | None, port: int | None, metrics_port: int | None
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
     from ratchet_server.settings import load
 
+    share_cores()
     return load()
 
 

@@ -16,6 +16,7 @@ from ratchet_plugins.models import cache
 from ratchet_plugins.models.chat import fingerprint, prepare_chat_model
 from ratchet_plugins.models.encoder import DIMENSIONS, Encoder, shared_encoder
 from ratchet_plugins.models.errors import ModelCorrupt, ModelError, ModelInvalid, ModelUnavailable
+from ratchet_plugins.models.lowrank import merge_low_rank
 from ratchet_plugins.models.preparation import prepare_all
 from ratchet_plugins.models.wheel import wheel_path
 
@@ -249,3 +250,18 @@ def test_everything_is_prepared_by_one_call_that_tells_what_it_does() -> None:
     folders = prepare_all(progress=lines.append)
     assert sorted(folders) == ["chat", "encoder", "toxicity"] and all(path.exists() for path in folders.values())
     assert {"text encoder ready", "scorer toxicity ready", "scorer refusal ready", "scorer triage ready"} <= set(lines)
+
+
+def test_a_low_rank_change_is_added_to_its_weights_and_must_fit() -> None:
+    import torch
+
+    change = {"a.lora_down": torch.full((2, 3), 0.5).half(), "a.lora_up": torch.full((4, 2), 2.0).half()}
+    state = {"bert.a.weight": torch.ones(4, 3), "bert.b.weight": torch.ones(4, 3)}
+    merge_low_rank(state, change, "bert.")
+    assert torch.equal(state["bert.a.weight"], torch.full((4, 3), 3.0))
+    assert torch.equal(state["bert.b.weight"], torch.ones(4, 3))
+    for wrong in ({"bert.a.weight": torch.ones(3, 4)}, {"bert.other.weight": torch.ones(4, 3)}):
+        with pytest.raises(ModelInvalid, match="does not fit"):
+            merge_low_rank(wrong, change, "bert.")
+    with pytest.raises(ModelInvalid, match="does not fit"):
+        merge_low_rank(state, {"a.lora_down": change["a.lora_down"]}, "bert.")

@@ -14,6 +14,7 @@ import pytest
 from ratchet_plugins.models.errors import ModelCorrupt
 from ratchet_plugins.scorers import registry
 from ratchet_plugins.scorers.errors import ScorerError, ScorerUnavailable
+from ratchet_plugins.scorers.refusal.cascade import combine
 from ratchet_plugins.scorers.refusal.pattern import refuses_by_pattern
 from ratchet_plugins.scorers.registry import load_scorer, scorer_names
 from ratchet_plugins.scorers.scorer import Scorer, checked
@@ -200,6 +201,15 @@ def test_ordinary_answers_even_when_cut_do_not_score_as_refusals() -> None:
 
 def test_an_empty_completion_refuses_nothing() -> None:
     assert load_scorer("refusal").score(["", "  \n", "..."]) == [{"refusal": 0.0, "full": 0.0, "partial": 0.0}] * 3
+
+
+def test_a_matching_pattern_sets_a_floor_and_moves_no_other_answer() -> None:
+    import numpy as np
+
+    heads = np.array([[0.1, 0.1, 0.8], [0.1, 0.1, 0.8], [0.95, 0.04, 0.01]])
+    binary, classes = combine(np.array([True, False, True]), np.array([0.1, 0.1, 0.97]), heads, 0.9)
+    assert binary.tolist() == [0.9, 0.1, 0.97]
+    np.testing.assert_allclose(classes, [[0.45, 0.45, 0.1], heads[1], heads[2]])
 
 
 def test_the_pattern_stage_answers_only_when_it_is_sure() -> None:
