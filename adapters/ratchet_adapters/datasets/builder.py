@@ -63,7 +63,7 @@ async def build(
         answers: The base model: it answers the contrast and replay prompts.
         settings: Bounds and mix.
         base_fingerprint: Of the base model that answers, for the lineage.
-        guarded: Evaluation texts beyond those of the seed suites.
+        guarded: Evaluation texts besides those of the seed suites.
         embed: Texts to unit vectors; without it near duplicates and categories go by words alone.
         seed: Seed prompts and texts to guard; the shipped ones when None.
         bank: Refusal templates; the shipped ones when None.
@@ -86,10 +86,8 @@ async def build(
     answered = await _answered(benign, answers, settings, dropped)
     if settings.max_contrast and not any(draft.kind is RowKind.CONTRAST for draft, _ in answered):
         raise TooFewRows(RowKind.CONTRAST, 0, 1, dropped)
-    taught = [
-        (draft, templates.pick(draft.category, rng, general_share=settings.general_template_share))
-        for draft in refusals
-    ]
+    share = settings.general_template_share
+    taught = [(draft, templates.pick(draft.category, rng, general_share=share)) for draft in refusals]
     rows = _rows([*taught, *answered, *_anchors(data, guard, dropped)], settings, rng, embed)
     dataset = Dataset(rows, {})
     manifest = {

@@ -57,7 +57,7 @@ class DatasetSettings(BaseModel):
     max_prompt_chars: int = Field(1200, ge=16, description="Longer prompts are left out: nobody reviews them well.")
     validation_share: float = Field(0.05, ge=0, lt=0.5, description="Share of near-duplicate clusters held out.")
     answer_tokens: int = Field(
-        24,
+        16,
         ge=8,
         description="Tokens asked of the base model per answer. More than the trainer keeps of an answer, so that it "
         "can tell a short answer from a cut one.",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ratchet_server.demo.loop import Story
 
 # What the demo's server is given beyond the defaults; shown so that nothing is hidden.
-ENVIRONMENT = {"RATCHET_EVAL_MAX_TOKENS": "32", "RATCHET_SAMPLING__MAX_TOKENS": "64"}
+ENVIRONMENT = {"RATCHET_EVAL_MAX_TOKENS": "24", "RATCHET_SAMPLING__MAX_TOKENS": "64"}
 
 
 def demo(

@@ -84,7 +84,7 @@ class Loop:
         from ratchet_adapters.evals.suites.seed import seed_items
 
         ordinary = [Ask("ordinary", item.prompt) for item in seed_items("ordinary", "train")]
-        self._crowd.start(ordinary, clients=2, pause=4.0)
+        self._crowd.start(ordinary, clients=2, pause=6.0)
         try:
             await self._serve_and_flag(ordinary)
             await self._learn()

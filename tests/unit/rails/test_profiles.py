@@ -72,7 +72,7 @@ async def test_an_operators_profile_is_added_and_can_replace_a_shipped_one(pool:
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yml").write_text("rails: {output: {flows: [ratchet toxicity output]}}")
     profiles = await RailProfiles.load(tmp_path, scorers=pool, default="bank")
-    assert profiles.names == ("bank", "default", "off")
+    assert profiles.names == ("bank", "default", "off", "streaming")
     assert profiles.default.name == "bank"
     assert profiles.get("default").input_rails == ()
     with pytest.raises(RailConfigError):
@@ -92,7 +92,7 @@ def test_a_version_stands_for_configuration_and_scorers(
     other = ScorerPool(lambda name: scorer_double(name, ("harm",), "HARM", version="sha256:retrained"))
     assert compile_profile("default", folder, scorers=other).version != shipped.version
     config = folder / "config.yml"
-    config.write_text(config.read_text().replace("max_wait_ms: 250", "max_wait_ms: 251"))
+    config.write_text(config.read_text().replace("timeout_ms: 4000", "timeout_ms: 4001"))
     assert compile_profile("default", folder, scorers=pool).version != shipped.version
     with pytest.raises(AttributeError):
         shipped.version = "another"  # type: ignore[misc]

@@ -64,23 +64,17 @@ def pack(
         prefix: Token ids all rows begin with.
         per_sequence: Rows per sequence, on average.
         pad: Token id for filling; never seen by any other token.
-        head_tokens: Completion tokens with weight 1; the others have `tail_weight`.
-        tail_weight: See above.
+        head_tokens: Completion tokens with weight 1; the others have weight `tail_weight`.
         anchor: Token ids of a plain text.
     """
     bins = _bins(rows, max(1, math.ceil(len(rows) / per_sequence)), len(anchor))
-    longest = max(
-        len(prefix) + sum(map(len, row_bin)) + (len(anchor) if line == 0 else 0) for line, row_bin in enumerate(bins)
-    )
+    fill = [sum(map(len, row_bin)) + (0 if line else len(anchor)) for line, row_bin in enumerate(bins)]
     # Few different lengths: the CPU's matrix kernels are built once per shape.
-    length = math.ceil(longest / _ROUND) * _ROUND
+    length = math.ceil((len(prefix) + max(fill)) / _ROUND) * _ROUND
     ids = torch.full((len(bins), length), pad)
     positions = torch.zeros((len(bins), length), dtype=torch.long)
     segments = torch.full((len(bins), length), -1)
-    anchor_start = 0
-    sources: list[int] = []
-    targets: list[int] = []
-    weights: list[float] = []
+    taught: list[tuple[int, int, float]] = []
     for line, row_bin in enumerate(bins):
         start = len(prefix)
         ids[line, :start] = torch.tensor(list(prefix), dtype=torch.long)
@@ -91,25 +85,24 @@ def pack(
             ids[line, start:end] = torch.tensor([*row.prompt, *row.completion])
             positions[line, start:end] = torch.arange(len(prefix), len(prefix) + len(row))
             segments[line, start:end] = segment
-            first = line * length + start + len(row.prompt) - 1
-            sources += range(first, first + len(row.completion))
-            targets += row.completion
-            weights += [1.0 if i < head_tokens else tail_weight for i in range(len(row.completion))]
+            for i, token in enumerate(row.completion):
+                taught.append(
+                    (line * length + start + len(row.prompt) - 1 + i, token, 1.0 if i < head_tokens else tail_weight)
+                )
             start = end
-        if line == 0 and anchor:
-            end = start + len(anchor)
-            ids[line, start:end] = torch.tensor(list(anchor))
-            positions[line, start:end] = torch.arange(len(anchor))
-            segments[line, start:end] = _ANCHOR
-            anchor_start = line * length + start
-    filling = -len(sources) % _ROUND
+    own = slice(anchor_start := len(prefix) + sum(map(len, bins[0])), anchor_start + len(anchor))
+    ids[0, own] = torch.tensor(list(anchor), dtype=torch.long)
+    positions[0, own] = torch.arange(len(anchor))
+    segments[0, own] = _ANCHOR
+    taught += [(0, 0, 0.0)] * (-len(taught) % _ROUND)
+    sources, targets, weights = zip(*taught, strict=True)
     return Packed(
         input_ids=ids,
         position_ids=positions,
         mask=_visible(segments),
-        sources=torch.tensor([*sources, *[0] * filling]),
-        targets=torch.tensor([*targets, *[0] * filling]),
-        weights=torch.tensor([*weights, *[0.0] * filling]),
+        sources=torch.tensor(sources),
+        targets=torch.tensor(targets),
+        weights=torch.tensor(weights),
         anchor_ids=torch.tensor([list(anchor)], dtype=torch.long),
         anchor_sources=torch.arange(len(anchor)) + anchor_start,
     )
