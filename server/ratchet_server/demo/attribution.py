@@ -32,7 +32,8 @@ async def mixtures(client: AsyncRatchet, model: Path, talks: Sequence[Talk]) -> 
 
     Args:
         model: Folder of the base model, for its chat template.
-        talks: Greedy answers; those without text or with an error are left out.
+        talks: Greedy answers. Left out: those without text or with an error, and those that are not plain ASCII, whose
+            text does not lead back to the tokens it was made of. The last word may be half a token: it is cut.
 
     Returns:
         What is wrong, and how many answers were checked.
@@ -43,18 +44,23 @@ async def mixtures(client: AsyncRatchet, model: Path, talks: Sequence[Talk]) -> 
     found, checked = [], 0
     by_digest: dict[str, list[Talk]] = {}
     for talk in talks:
-        if talk.text and not talk.error and not talk.finish_reason.startswith("BLOCKED"):
+        if _whole(talk.text) and talk.text.isascii() and not talk.error:
             by_digest.setdefault(talk.digest, []).append(talk)
     for digest, group in by_digest.items():
         items = []
         for talk in group:
             message = [{"role": "user", "content": talk.prompt}]
             context = str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
-            items.append(engine_pb2.ScoreItem(context=context, continuation=talk.text))
+            items.append(engine_pb2.ScoreItem(context=context, continuation=_whole(talk.text)))
         gaps = await _gaps(client, digest, items)
         checked += len(group)
         found += [Mixture(talk, gap) for talk, gap in zip(group, gaps, strict=True) if gap > TOLERANCE_NATS]
     return found, checked
+
+
+def _whole(text: str) -> str:
+    """Without its last word and what follows it."""
+    return text.rstrip().rpartition(" ")[0].rstrip()
 
 
 async def _gaps(client: AsyncRatchet, digest: str, items: Sequence[engine_pb2.ScoreItem]) -> list[float]:

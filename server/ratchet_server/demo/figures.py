@@ -37,6 +37,7 @@ def figures(story: Story) -> dict[str, Any]:
             "failed": sum(bool(t.error) for t in story.talks),
             "mixed_adapter": len(story.mixed) + len(story.misattributed),
             "attribution_checked": story.attributed,
+            "mixtures": [{"adapter": m.talk.digest, "text": m.talk.text, "gap_nats": m.gap_nats} for m in story.mixed],
             "errors": sorted({t.error for t in story.talks if t.error}),
         },
         "swap_seconds": _finite(story.seconds("promote")),
