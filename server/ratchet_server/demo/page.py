@@ -149,7 +149,10 @@ def _bars(axes: Axes, report: dict[str, Any]) -> None:
 def _losses(axes: Axes, report: dict[str, Any]) -> None:
     losses = report["run"]["losses"]
     if losses:
-        axes.plot([s for s, _ in losses], [v for _, v in losses], color=TAUGHT, linewidth=1.5)
+        steps, values = [s for s, _ in losses], [v for _, v in losses]
+        axes.plot(steps, values, color=BASE, linewidth=0.8)
+        smooth = [sum(values[max(0, i - 9) : i + 1]) / min(10, i + 1) for i in range(len(values))]
+        axes.plot(steps, smooth, color=TAUGHT, linewidth=1.8)
     axes.set_xlabel("optimiser step", fontsize=8)
     axes.set_ylim(bottom=0)
     _plain(axes, "Training loss")
@@ -169,12 +172,15 @@ def _timeline(axes: Axes, story: Story) -> None:
         axes.scatter([t.ended - zero for t in failed], [0.5] * len(failed), marker="x", color=WARN, label="failed")
     for mark in story.marks:
         axes.axvline(mark.started - zero, color=WARN if mark.name == "rollback" else TAUGHT, linewidth=1)
-        axes.text(mark.started - zero, 1.04, f" {mark.name}", fontsize=7, rotation=35, color=INK)
+        axes.text(mark.started - zero, 1.05, f" {mark.name}", fontsize=8, color=INK)
+    if story.marks:
+        # Before the first swap everything is the base model's: the swaps are what there is to see.
+        axes.set_xlim(story.marks[0].started - zero - 15, story.ended - zero + 1)
     axes.set_ylim(-0.04, 1.04)
     axes.set_xlabel("seconds since the start", fontsize=8)
     axes.set_ylabel("refusal score", fontsize=8)
     axes.legend(frameon=False, fontsize=8, loc="center left")
-    _plain(axes, "Every scored answer, by who wrote it\n")
+    _plain(axes, "Every scored answer around the swaps, by who wrote it\n")
 
 
 def _categories(report: dict[str, Any]) -> Figure:

@@ -75,8 +75,8 @@ class TriageScorer:
     def score(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Return `harm` per text, in [0, 1].
 
-        A long text is read in overlapping windows and gets the highest of their scores, so that a request cannot be
-        hidden behind padding; of very long ones the first and the last windows are read. The last line of a text is
+        A long text is read in overlapping windows and gets the highest of their scores, so that padding hides
+        little; of very long ones the first and the last windows are read. The last line of a text is
         also read by itself: in a conversation it is the request.
 
         Raises:
