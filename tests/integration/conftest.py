@@ -119,9 +119,9 @@ def adapter_factory(tmp_path_factory: pytest.TempPathFactory) -> AdapterFactory:
     return make
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def app(engine: VllmEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
-    """A server around the session's engine."""
+    """A server around the session's engine; per module, because it replaces a dead core, which engine tests do not want."""
     folder = tmp_path_factory.mktemp("server")
     profile = folder / "profiles" / "hurried"
     profile.mkdir(parents=True)
@@ -138,7 +138,7 @@ async def app(engine: VllmEngine, tmp_path_factory: pytest.TempPathFactory) -> A
         yield server
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def client(app: App) -> AsyncIterator[AsyncRatchet]:
     """A client of it."""
     async with AsyncRatchet(app.address) as client:

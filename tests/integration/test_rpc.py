@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -272,3 +274,30 @@ async def test_scores_know_who_wrote_a_greedy_answer(client: AsyncRatchet) -> No
     own, foreign = (await client.engine.Score(engine_pb2.ScoreRequest(items=items), timeout=60)).results
     assert own.worst_gap < 1.0 < foreign.worst_gap
     assert own.log_prob > foreign.log_prob
+
+
+async def test_a_core_that_dies_is_replaced_and_serves_the_champion_again(
+    app: App, client: AsyncRatchet, adapter_factory: object
+) -> None:
+    """Last in this module: the engine's core is another one afterwards."""
+    digest = (await _register(client, adapter_factory(seed=45).folder)).adapter.digest  # type: ignore[operator]
+    _report(app, digest, "", "PASS")
+    await client.adapters.Promote(adapter_pb2.PromoteRequest(adapter=digest, actor="t"), timeout=60)
+    stream = client.stream("Write a very long story about a storm.", temperature=0, **LONG)
+    await anext(stream)
+    os.kill(app.engine.core.pids[0], signal.SIGKILL)
+    with pytest.raises(Unavailable):
+        async for _ in stream:
+            pass
+    health = health_pb2_grpc.HealthStub(client.channel)
+    seen = set()
+    async with asyncio.timeout(120):
+        while True:
+            status = (await health.Check(health_pb2.HealthCheckRequest())).status
+            seen.add(status)
+            if len(seen) == 2 and status == health_pb2.HealthCheckResponse.SERVING:
+                break
+            await asyncio.sleep(0.1)
+    answer = await client.generate("Hi", max_tokens=4, rail_profile="off")
+    assert answer.receipt.adapter_digest == digest
+    await client.adapters.Rollback(adapter_pb2.RollbackRequest(actor="t"), timeout=60)

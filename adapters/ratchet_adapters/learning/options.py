@@ -67,6 +67,9 @@ def run_options(method: str, options: Mapping[str, Any], dataset: DatasetSetting
     if problems:
         raise RunOptionsInvalid(method, tuple(problems))
     laid_dataset = _laid(dataset, given["dataset"], "dataset", problems)
+    if laid_dataset.max_items_per_principal > dataset.max_items_per_principal or "principal_limits" in given["dataset"]:
+        # Whoever may start a run must not be able to widen what one principal can plant in a dataset.
+        problems.append("dataset: a run may lower the bound per principal, not raise it; that is the learner's setting")
     laid_training = _laid(training, given["training"], "training", problems)
     if problems:
         raise RunOptionsInvalid(method, tuple(problems))

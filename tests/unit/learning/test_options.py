@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from ratchet_adapters.datasets.settings import DatasetSettings
 from ratchet_adapters.learning.errors import RunOptionsInvalid, UnknownMethod
-from ratchet_adapters.learning.options import check_options, run_options
+from ratchet_adapters.learning.options import DEFAULT_METHOD, check_options, run_options
 from ratchet_adapters.learning.settings import LearnerSettings
 from ratchet_adapters.training.settings import SftSettings
 
@@ -60,3 +60,13 @@ def test_settings_can_be_given_by_environment(monkeypatch: pytest.MonkeyPatch) -
 def test_a_setting_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValidationError, match="pol_interval_s"):
         LearnerSettings(state_dir="/state", pol_interval_s=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("dataset", [{"max_items_per_principal": 9}, {"principal_limits": {"mallory": 1000}}])
+def test_a_run_cannot_raise_the_poison_bound(dataset: dict[str, object]) -> None:
+    with pytest.raises(RunOptionsInvalid, match="bound per principal"):
+        check_options(DEFAULT_METHOD, {"dataset": dataset})
+
+
+def test_a_run_can_lower_the_poison_bound() -> None:
+    check_options(DEFAULT_METHOD, {"dataset": {"max_items_per_principal": 2}})
