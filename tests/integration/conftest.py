@@ -121,7 +121,7 @@ def adapter_factory(tmp_path_factory: pytest.TempPathFactory) -> AdapterFactory:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def app(engine: VllmEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
-    """A server around the session's engine; per module, because it replaces a dead core, which engine tests do not want."""
+    """A server around the session's engine; per module, because it replaces a core that engine tests kill."""
     folder = tmp_path_factory.mktemp("server")
     profile = folder / "profiles" / "hurried"
     profile.mkdir(parents=True)

@@ -25,7 +25,7 @@ ENVIRONMENT = {"RATCHET_EVAL_MAX_TOKENS": "24", "RATCHET_SAMPLING__MAX_TOKENS": 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("demo-report"),
-    harmful: Annotated[int, typer.Option(min=50, help="Harmful requests in the traffic that is learned from.")] = 600,
+    harmful: Annotated[int, typer.Option(min=50, help="Harmful requests in the traffic that is learned from.")] = 640,
     keep: Annotated[bool, typer.Option(help="Keep the scratch folder with database, adapters and log.")] = False,
     as_json: Json = False,
 ) -> None:
