@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    adapter: Annotated[str, typer.Option(help="Digest of a registered adapter, or 'base'.")] = "base",
+    adapter: Annotated[str, typer.Option(help="Alias, digest or its first 12 hex digits, or 'base'.")] = "base",
     suite: Annotated[
         list[str] | None, typer.Option(help="Suite name, or NAME=PATH for a public set in a local file; repeatable.")
     ] = None,
@@ -51,6 +51,20 @@ def evaluate(
         raise typer.Exit(1)
 
 
+async def _digest(address: str, name: str) -> str:
+    """Alias or prefix to the digest that every answer must then name; "base" stays."""
+    from ratchet.client import AsyncRatchet
+    from ratchet.v1 import adapter_pb2
+
+    if name in ("", "base"):
+        return "base"
+    async with AsyncRatchet(address) as client:
+        if name in ("champion", "previous"):
+            routing = (await client.adapters.GetTraffic(adapter_pb2.GetTrafficRequest(), timeout=30)).routing
+            return (routing.champion if name == "champion" else routing.previous) or "base"
+        return (await client.adapters.Get(adapter_pb2.GetRequest(adapter=name), timeout=30)).adapter.digest
+
+
 async def _evaluate(address: str, adapter: str, names: list[str], rails: str) -> EvalResult:
     from ratchet_adapters.evals.judges.defaults import default_judges
     from ratchet_adapters.evals.remote import RemoteTarget
@@ -58,6 +72,7 @@ async def _evaluate(address: str, adapter: str, names: list[str], rails: str) ->
     from ratchet_adapters.evals.suites.registry import load_suite
     from ratchet_adapters.evals.suites.seed import seed_suites
 
+    adapter = await _digest(address, adapter)
     suites = [load_suite(*name.split("=", 1)) for name in names] or list(seed_suites())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     async with RemoteTarget(address, rail_profile=rails) as target:
