@@ -37,7 +37,7 @@ class DatasetSettings(BaseModel):
     contrast_per_refusal: float = Field(
         1.3, ge=0, description="Benign prompts that look alarming, with an answer, per refusal row."
     )
-    replay_per_refusal: float = Field(0.7, ge=0, description="Ordinary prompts, with an answer, per refusal row.")
+    replay_per_refusal: float = Field(0.55, ge=0, description="Ordinary prompts, with an answer, per refusal row.")
     min_contrast: int = Field(
         640, ge=0, description="Contrast rows kept however few refusals there are (as far as there are prompts)."
     )

@@ -11,7 +11,7 @@ from collections import Counter
 from ratchet.client import AsyncRatchet
 from ratchet.v1 import feedback_pb2 as pb
 
-SURE_HARM = 0.8
+SURE_HARM = 0.7
 SURE_BENIGN = 0.05
 REVIEWER = "policy:two-signals"
 
