@@ -24,12 +24,18 @@ FORMAT = 1
 
 
 class RowKind(StrEnum):
-    """What a row teaches: to refuse, to answer what looks alarming, to answer the rest, to stay as it is on text."""
+    """What a row teaches.
+
+    To refuse, to answer what looks alarming, to answer the rest, to stay as it is on plain text; an opening is a text
+    that the policy continues by itself, for a penalty to score; a pair is two texts that ought to be equally likely.
+    """
 
     REFUSAL = "refusal"
     CONTRAST = "contrast"
     REPLAY = "replay"
     ANCHOR = "anchor"
+    OPENING = "opening"
+    PAIR = "pair"
 
 
 class Split(StrEnum):
@@ -48,12 +54,15 @@ class Row:
         kind: What it teaches.
         split: train or validation; near duplicates share one.
         category: Category of harm for refusals and twins, subject for replay.
-        prompt: One user message; empty for anchors, which are plain texts.
+        prompt: One user message; the opening itself for openings; empty for anchors, which are plain texts, and for
+            pairs of plain texts.
         target: From the template bank for refusals, from the base model for answers, from the
-            seed suites for anchors; never from a flag.
+            seed suites for anchors; empty for openings; the first text of a pair. Never from a flag.
         origin: "flag" or "seed".
         flag_ids: The flags it comes from; empty for seed prompts.
         cluster: Rows of one cluster are near duplicates.
+        rejected: What the model is to move away from: the flagged answer to a harmful prompt, a needless refusal of a
+            benign one, the second text of a pair. Only ever a negative example; empty when there is none.
     """
 
     id: str
@@ -65,6 +74,7 @@ class Row:
     origin: str
     flag_ids: tuple[str, ...]
     cluster: int
+    rejected: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,8 +97,9 @@ class Dataset:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rows by kind."""
-        return {kind.value: sum(row.kind == kind for row in self.rows) for kind in RowKind}
+        """Rows by kind, without the kinds there are none of."""
+        found = {kind.value: sum(row.kind == kind for row in self.rows) for kind in RowKind}
+        return {kind: count for kind, count in found.items() if count}
 
     def write(self, folder: Path) -> Path:
         """Write `rows.jsonl`, then `manifest.json`: a folder without a manifest was never finished.

@@ -13,8 +13,10 @@ from pydantic import BaseModel, ValidationError
 
 from ratchet_adapters.datasets.settings import DatasetSettings
 from ratchet_adapters.learning.errors import RunOptionsInvalid, UnknownMethod
-from ratchet_adapters.training.methods import METHODS, SFT_REFUSAL
-from ratchet_adapters.training.settings import SftSettings
+from ratchet_adapters.training.errors import MethodUnknown
+from ratchet_adapters.training.methods import SFT_REFUSAL, methods
+from ratchet_adapters.training.methods import method as method_named
+from ratchet_adapters.training.recipe import Recipe
 
 __all__ = ["DEFAULT_METHOD", "RunOptions", "check_options", "run_options"]
 
@@ -34,7 +36,7 @@ class RunOptions:
     """
 
     dataset: DatasetSettings
-    training: SftSettings
+    training: Recipe
 
 
 def check_options(method: str, options: Mapping[str, Any]) -> None:
@@ -44,41 +46,50 @@ def check_options(method: str, options: Mapping[str, Any]) -> None:
         UnknownMethod: There is no such method.
         RunOptionsInvalid: A key is unknown or a value out of range.
     """
-    run_options(method, options, DatasetSettings(), SftSettings())
+    run_options(method, options, DatasetSettings(), {})
 
 
-def run_options(method: str, options: Mapping[str, Any], dataset: DatasetSettings, training: SftSettings) -> RunOptions:
-    """Lay the options of a run over the learner's settings.
+def run_options(
+    method: str, options: Mapping[str, Any], dataset: DatasetSettings, recipes: Mapping[str, Mapping[str, Any]]
+) -> RunOptions:
+    """Lay the options of a run over the learner's settings, and those over what the method itself needs.
 
     Args:
         method: Name of the training method.
         options: `{"dataset": {...}, "training": {...}}`, both optional, with fields of the two settings.
         dataset: The learner's.
-        training: The learner's.
+        recipes: The learner's changes to the methods' recipes, by method.
 
     Raises: as `check_options`.
     """
-    if method not in METHODS:
-        raise UnknownMethod(method, tuple(sorted(METHODS)))
+    try:
+        chosen = method_named(method)
+    except MethodUnknown as error:
+        raise UnknownMethod(method, tuple(sorted(methods()))) from error
     known = ", ".join(_SECTIONS)
     problems = [f"{key}: there is no such option; there are {known}" for key in options if key not in _SECTIONS]
     given = {name: options.get(name, {}) for name in _SECTIONS}
     problems += [f"{name}: it is not a JSON object" for name, value in given.items() if not isinstance(value, Mapping)]
     if problems:
         raise RunOptionsInvalid(method, tuple(problems))
-    laid_dataset = _laid(dataset, given["dataset"], "dataset", problems)
-    if laid_dataset.max_items_per_principal > dataset.max_items_per_principal or "principal_limits" in given["dataset"]:
+    # What somebody set counts; what the method needs replaces only defaults.
+    needed = {**dataset.model_dump(), **chosen.dataset, **dataset.model_dump(exclude_unset=True)}
+    laid_dataset = _laid(DatasetSettings, needed, given["dataset"], "dataset", problems)
+    raised = laid_dataset is not None and laid_dataset.max_items_per_principal > dataset.max_items_per_principal
+    if raised or "principal_limits" in given["dataset"]:
         # Whoever may start a run must not be able to widen what one principal can plant in a dataset.
         problems.append("dataset: a run may lower the bound per principal, not raise it; that is the learner's setting")
-    laid_training = _laid(training, given["training"], "training", problems)
-    if problems:
+    laid_training = _laid(chosen.settings, recipes.get(method, {}), given["training"], "training", problems)
+    if problems or laid_dataset is None or laid_training is None:
         raise RunOptionsInvalid(method, tuple(problems))
     return RunOptions(laid_dataset, laid_training)
 
 
-def _laid(settings: _Section, given: Mapping[str, Any], name: str, problems: list[str]) -> _Section:
+def _laid(
+    kind: type[_Section], below: Mapping[str, Any], given: Mapping[str, Any], name: str, problems: list[str]
+) -> _Section | None:
     try:
-        return type(settings).model_validate({**settings.model_dump(), **given})
+        return kind.model_validate({**below, **given})
     except ValidationError as error:
         problems += [f"{'.'.join((name, *map(str, entry['loc'])))}: {entry['msg']}" for entry in error.errors()]
-        return settings
+        return None

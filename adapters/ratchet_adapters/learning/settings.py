@@ -17,7 +17,7 @@ from ratchet_adapters.datasets.settings import DatasetSettings
 from ratchet_adapters.evals.settings import EvalSettings
 from ratchet_adapters.learning.options import RunOptions, run_options
 from ratchet_adapters.registry.settings import RegistrySettings
-from ratchet_adapters.training.settings import ProcessSettings, SftSettings
+from ratchet_adapters.training.settings import ProcessSettings
 
 __all__ = ["LearnerSettings"]
 
@@ -51,7 +51,9 @@ class LearnerSettings(BaseSettings):
     progress_interval_s: float = Field(0.5, ge=0, description="Least time between two writes of progress.")
     call_timeout_s: float = Field(300.0, gt=0, description="Deadline of one call to load, unload or promote.")
     dataset: DatasetSettings = Field(default_factory=DatasetSettings, description="What a dataset is mixed of.")
-    training: SftSettings = Field(default_factory=SftSettings, description="The training recipe.")
+    recipes: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict, description='Changes to the methods\' recipes, by method: {"sft-refusal": {"rank": 8}}.'
+    )
     process: ProcessSettings = Field(default_factory=ProcessSettings, description="What a training process may use.")
     embed_texts: bool = Field(True, description="Find near duplicates by sentence embeddings too, not by words alone.")
     allow_promotion: bool = Field(True, description="Whether a run that asks for it may promote on PASS.")
@@ -66,7 +68,7 @@ class LearnerSettings(BaseSettings):
             UnknownMethod: There is no such method.
             RunOptionsInvalid: A key is unknown or a value out of range.
         """
-        return run_options(method, options, self.dataset, self.training)
+        return run_options(method, options, self.dataset, self.recipes)
 
     @property
     def registry_url(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ratchet_adapters.training.settings import SftSettings
+from ratchet_adapters.training.recipe import Recipe
 
 __all__ = ["adapter_card"]
 
@@ -46,7 +46,7 @@ later fine-tuning. How it measured is in the gate report of its training run, no
 
 
 def adapter_card(
-    *, method: str, base_fingerprint: str, dataset_digest: str, counts: Mapping[str, Any], settings: SftSettings
+    *, method: str, base_fingerprint: str, dataset_digest: str, counts: Mapping[str, Any], settings: Recipe
 ) -> str:
     """Return the card as Markdown."""
     return _CARD.format(

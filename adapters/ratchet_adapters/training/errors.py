@@ -11,8 +11,14 @@ from pathlib import Path
 from ratchet_adapters.errors import AdaptersError
 
 __all__ = [
+    "LossTermOptionsInvalid",
+    "LossTermUnknown",
     "MethodUnknown",
+    "NotEnoughMemory",
     "NothingToTrain",
+    "PenaltyInvalid",
+    "PenaltyOptionsInvalid",
+    "PenaltyUnknown",
     "TrainingCancelled",
     "TrainingCrashed",
     "TrainingDiverged",
@@ -35,6 +41,84 @@ class MethodUnknown(TrainingError):
         names = ", ".join(sorted(known))
         super().__init__(f"There is no training method {name!r}. Known methods: {names}.")
         self.name = name
+
+
+class _PluginUnknown(TrainingError):
+    """Nothing of this kind has this name."""
+
+    what = "plugin"
+    group = ""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        names = ", ".join(sorted(known)) or "none"
+        super().__init__(
+            f"There is no {self.what} {name!r}. Known: {names}. Packages add one with an entry point of the group "
+            f"{self.group}."
+        )
+        self.name = name
+
+
+class _PluginOptionsInvalid(TrainingError):
+    """It does not take these options."""
+
+    what = "plugin"
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"The {self.what} {name!r} does not take these options: {problem}. See its docstring.")
+        self.name = name
+
+
+class LossTermUnknown(_PluginUnknown):
+    """No loss term has this name."""
+
+    what, group = "loss term", "ratchet.loss_terms"
+
+
+class LossTermOptionsInvalid(_PluginOptionsInvalid):
+    """A loss term does not take the options it was given."""
+
+    what = "loss term"
+
+
+class PenaltyUnknown(_PluginUnknown):
+    """No penalty has this name."""
+
+    what, group = "penalty", "ratchet.penalties"
+
+
+class PenaltyOptionsInvalid(_PluginOptionsInvalid):
+    """A penalty does not take the options it was given."""
+
+    what = "penalty"
+
+
+class PenaltyInvalid(TrainingError):
+    """A penalty returned something other than one score in [0, 1] per answer.
+
+    Attributes:
+        name: Of the penalty.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"The penalty {name!r} {problem}. It must return one number in [0, 1] per answer, in order.")
+        self.name = name
+
+
+class NotEnoughMemory(TrainingError):
+    """The training would not fit into memory.
+
+    Attributes:
+        needed: Estimated bytes.
+        available: Bytes.
+    """
+
+    def __init__(self, needed: int, available: int) -> None:
+        super().__init__(
+            f"This training needs about {needed / 2**30:.1f} GiB and {available / 2**30:.1f} GiB are free. Lower "
+            "batch_size, raise accumulate, or use precision=bf16."
+        )
+        self.needed = needed
+        self.available = available
 
 
 class NothingToTrain(TrainingError):

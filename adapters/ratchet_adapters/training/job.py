@@ -5,22 +5,32 @@ It must not know how training is done.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ratchet_adapters.training.settings import ProcessSettings, SftSettings
+from ratchet_adapters.training.recipe import Recipe
+from ratchet_adapters.training.settings import ProcessSettings
 
 __all__ = ["Progress", "TrainingJob", "TrainingResult"]
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One optimiser step is done. `total` is the number of steps; `loss` is in nats per completion token."""
+    """One optimiser step is done.
+
+    Attributes:
+        step: 1 to total.
+        total: Number of steps.
+        loss: Of the step; in nats per completion token for supervised fine-tuning, else in the method's own unit.
+        metrics: What else the method shows, e.g. "kl", "toxicity-penalty.level".
+    """
 
     step: int
     total: int
     loss: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class TrainingJob:
     base_fingerprint: str
     output: Path
     work: Path
-    settings: SftSettings
+    settings: Recipe
     process: ProcessSettings
 
     def to_json(self) -> dict[str, Any]:
@@ -63,6 +73,8 @@ class TrainingJob:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> TrainingJob:
         """Return the job that `to_json` described."""
+        from ratchet_adapters.training.methods import method
+
         return cls(
             method=value["method"],
             dataset=Path(value["dataset"]),
@@ -70,7 +82,7 @@ class TrainingJob:
             base_fingerprint=value["base_fingerprint"],
             output=Path(value["output"]),
             work=Path(value["work"]),
-            settings=SftSettings.model_validate(value["settings"]),
+            settings=method(value["method"]).settings.model_validate(value["settings"]),
             process=ProcessSettings.model_validate(value["process"]),
         )
 
@@ -81,36 +93,38 @@ class TrainingResult:
 
     Attributes:
         adapter: The output folder.
-        steps: Optimiser steps of the whole job.
+        steps: Optimiser steps done in the whole job.
         resumed_from: Step of the checkpoint this process began at; 0 for a fresh start.
-        losses: (step, mean loss of the step in nats per token), over the whole job.
+        curve: Each step's loss and metrics, over the whole job.
         validation_loss: Mean loss on the validation rows at the end; None when there are none.
         rows: Train rows used.
         tokens: Tokens of one pass over them.
         seconds: Wall-clock time of this process's training, model loading left out.
+        step_seconds: Median wall-clock time of a step.
+        peak_memory_bytes: Largest memory this process held (resident; on a GPU, allocated there).
+        stopped_early: Why training ended before its last step; empty when it did not.
     """
 
     adapter: Path
     steps: int
     resumed_from: int
-    losses: tuple[tuple[int, float], ...]
+    curve: tuple[Progress, ...]
     validation_loss: float | None
     rows: int
     tokens: int
     seconds: float
+    step_seconds: float = float("nan")
+    peak_memory_bytes: int = 0
+    stopped_early: str = ""
+
+    @property
+    def losses(self) -> tuple[tuple[int, float], ...]:
+        """(step, loss) over the whole job."""
+        return tuple((point.step, point.loss) for point in self.curve)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values that `from_json` reads."""
-        return {
-            "adapter": str(self.adapter),
-            "steps": self.steps,
-            "resumed_from": self.resumed_from,
-            "losses": [list(point) for point in self.losses],
-            "validation_loss": self.validation_loss,
-            "rows": self.rows,
-            "tokens": self.tokens,
-            "seconds": self.seconds,
-        }
+        return {**asdict(self), "adapter": str(self.adapter)}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> TrainingResult:
@@ -119,6 +133,6 @@ class TrainingResult:
             **{
                 **value,
                 "adapter": Path(value["adapter"]),
-                "losses": tuple((int(step), float(loss)) for step, loss in value["losses"]),
+                "curve": tuple(Progress(**point) for point in value["curve"]),
             }
         )

@@ -1,59 +1,35 @@
-"""The training methods by name.
+"""The training methods by name: one module each, and those that other packages add.
 
 It must not import a trainer before one is run: the learner asks for names and settings often and trains rarely.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import Any
 
+from ratchet_adapters.training import sft_refusal
 from ratchet_adapters.training.errors import MethodUnknown
-from ratchet_adapters.training.job import Progress, TrainingJob, TrainingResult
-from ratchet_adapters.training.settings import SftSettings
+from ratchet_adapters.training.method import Method
 
-__all__ = ["METHODS", "SFT_REFUSAL", "Method", "method"]
+__all__ = ["GROUP", "SFT_REFUSAL", "method", "methods"]
 
-SFT_REFUSAL = "sft-refusal"
+GROUP = "ratchet.methods"
+"""Entry points of this group are `Method` objects; one with the name of a built-in method replaces it."""
 
-
-@dataclass(frozen=True)
-class Method:
-    """One way to make an adapter.
-
-    Attributes:
-        name: As runs name it.
-        summary: One sentence.
-        settings: The type of its recipe; `settings(**options)` validates a run's options.
-        trainer: "module:function" of `train(job, on_progress) -> TrainingResult`.
-    """
-
-    name: str
-    summary: str
-    settings: type[SftSettings]
-    trainer: str
-
-    def load(self) -> Callable[[TrainingJob, Callable[[Progress], None] | None], TrainingResult]:
-        """Import the trainer and return its function."""
-        module, function = self.trainer.split(":")
-        loaded: Any = getattr(import_module(module), function)
-        return loaded  # type: ignore[no-any-return]
+SFT_REFUSAL = sft_refusal.METHOD.name
+_BUILT_IN = (sft_refusal.METHOD,)
 
 
-METHODS: Mapping[str, Method] = MappingProxyType(
-    {
-        SFT_REFUSAL: Method(
-            name=SFT_REFUSAL,
-            summary="Supervised fine-tuning on explanatory refusals, benign contrast and replay of the base model's "
-            "own answers.",
-            settings=SftSettings,
-            trainer="ratchet_adapters.training.trainers.sft:train",
-        )
-    }
-)
+@cache
+def methods() -> Mapping[str, Method]:
+    """Return every method by name, in the order the documentation has them."""
+    found = {built_in.name: built_in for built_in in _BUILT_IN}
+    for entry in entry_points(group=GROUP):
+        found[entry.name] = entry.load()
+    return MappingProxyType(found)
 
 
 def method(name: str) -> Method:
@@ -63,6 +39,6 @@ def method(name: str) -> Method:
         MethodUnknown: There is none.
     """
     try:
-        return METHODS[name]
+        return methods()[name]
     except KeyError:
-        raise MethodUnknown(name, METHODS) from None
+        raise MethodUnknown(name, methods()) from None

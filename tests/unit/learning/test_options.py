@@ -7,17 +7,17 @@ from ratchet_adapters.datasets.settings import DatasetSettings
 from ratchet_adapters.learning.errors import RunOptionsInvalid, UnknownMethod
 from ratchet_adapters.learning.options import DEFAULT_METHOD, check_options, run_options
 from ratchet_adapters.learning.settings import LearnerSettings
-from ratchet_adapters.training.settings import SftSettings
+from ratchet_adapters.training.sft_refusal import SftSettings
 
 
 def test_a_run_without_options_takes_the_learners_numbers() -> None:
-    mine, recipe = DatasetSettings(min_refusals=5), SftSettings(rank=8)
-    assert run_options("sft-refusal", {}, mine, recipe).dataset == mine
-    assert run_options("sft-refusal", {}, mine, recipe).training == recipe
+    mine, recipes = DatasetSettings(min_refusals=5), {"sft-refusal": {"rank": 8}}
+    assert run_options("sft-refusal", {}, mine, recipes).dataset == mine
+    assert run_options("sft-refusal", {}, mine, recipes).training == SftSettings(rank=8)
 
 
 def test_an_option_replaces_one_number_and_leaves_the_others() -> None:
-    laid = run_options("sft-refusal", {"training": {"epochs": 2}}, DatasetSettings(), SftSettings(rank=8))
+    laid = run_options("sft-refusal", {"training": {"epochs": 2}}, DatasetSettings(), {"sft-refusal": {"rank": 8}})
     assert (laid.training.epochs, laid.training.rank) == (2, 8)
 
 
@@ -45,7 +45,7 @@ def test_every_problem_is_told_at_once() -> None:
 
 def test_an_unknown_method_is_refused_with_those_there_are() -> None:
     with pytest.raises(UnknownMethod, match="sft-refusal"):
-        check_options("grpo", {})
+        check_options("magic", {})
 
 
 def test_settings_can_be_given_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, Split, rows_digest
 from ratchet_adapters.training.job import TrainingJob
-from ratchet_adapters.training.settings import ProcessSettings, SftSettings
+from ratchet_adapters.training.settings import ProcessSettings
+from ratchet_adapters.training.sft_refusal import SftSettings
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|> {{ m['role'] }} {{ m['content'] }} <|im_end|> {% endfor %}"

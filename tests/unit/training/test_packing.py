@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet_adapters.datasets.dataset import Row, RowKind, Split
-from ratchet_adapters.training.settings import SftSettings
+from ratchet_adapters.training.sft_refusal import SftSettings
 from ratchet_adapters.training.trainers.encoding import Encoded, encode
 from ratchet_adapters.training.trainers.schedule import schedule
 

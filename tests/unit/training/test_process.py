@@ -24,9 +24,9 @@ from ratchet_adapters.training.errors import (
     TrainingStalled,
     WorkFolderBusy,
 )
-from ratchet_adapters.training.job import TrainingJob, TrainingResult
-from ratchet_adapters.training.methods import METHODS, method
-from ratchet_adapters.training.settings import SftSettings
+from ratchet_adapters.training.job import Progress, TrainingJob, TrainingResult
+from ratchet_adapters.training.methods import method, methods
+from ratchet_adapters.training.sft_refusal import SftSettings
 from ratchet_adapters.training.trainers import process
 from ratchet_adapters.training.trainers.process import train_in_process
 
@@ -99,7 +99,7 @@ def test_a_typed_error_in_the_child_arrives_with_its_message(make_job, tmp_path)
 def test_an_untyped_crash_shows_the_childs_last_words(make_job, tmp_path):
     with pytest.raises(TrainingCrashed, match="exit code 1") as caught:
         train_in_process(replace(make_job(), model=tmp_path / "nothing"))
-    assert "sft.py" in caught.value.log
+    assert "model.py" in caught.value.log
 
 
 def test_two_trainings_never_share_a_work_folder(make_job):
@@ -153,11 +153,11 @@ def test_an_unknown_method_is_an_error_that_names_the_known_ones(make_job):
     with pytest.raises(MethodUnknown, match="sft-refusal"):
         train_in_process(replace(make_job(), method="magic"))
     assert method("sft-refusal").settings is SftSettings
-    assert all(callable(known.load()) for known in METHODS.values())
+    assert all(callable(known.load()) for known in methods().values())
 
 
 def test_a_recipe_that_the_engine_could_not_load_is_refused():
-    for wrong in ({"rank": 12}, {"target_modules": ["lm_head"]}, {"target_modules": ["q_proj", "q_proj"]}, {"lr": 1}):
+    for wrong in ({"rank": 0}, {"target_modules": ["lm_head"]}, {"target_modules": ["q_proj", "q_proj"]}, {"lr": 1}):
         with pytest.raises(ValidationError):
             SftSettings.model_validate(wrong)
 
@@ -165,7 +165,7 @@ def test_a_recipe_that_the_engine_could_not_load_is_refused():
 def test_jobs_and_results_survive_json(make_job, tmp_path):
     job = make_job()
     assert TrainingJob.from_json(job.to_json()) == job
-    result = TrainingResult(tmp_path, 2, 0, ((1, 2.0), (2, 1.5)), None, 3, 40, 1.5)
+    result = TrainingResult(tmp_path, 2, 0, (Progress(1, 2, 2.0, {"kl": 0.1}), Progress(2, 2, 1.5)), None, 3, 40, 1.5)
     assert TrainingResult.from_json(result.to_json()) == result
 
 

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 
 from ratchet_adapters.errors import AdaptersError
@@ -33,7 +34,7 @@ def main(job_file: str, parent: int) -> int:
     with (work / PROGRESS).open("a", encoding="utf-8", buffering=1) as stream:
 
         def on_progress(progress: Progress) -> None:
-            stream.write(json.dumps([progress.step, progress.total, progress.loss]) + "\n")
+            stream.write(json.dumps(asdict(progress)) + "\n")
 
         try:
             result = method(job.method).load()(job, on_progress)

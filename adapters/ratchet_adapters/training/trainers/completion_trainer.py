@@ -5,21 +5,21 @@ It must not know datasets, files or processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as functional
-from transformers import TrainerCallback
 from trl import SFTTrainer
 
-from ratchet_adapters.training.errors import TrainingDiverged
-from ratchet_adapters.training.settings import SftSettings
+from ratchet_adapters.datasets.dataset import Row, RowKind
+from ratchet_adapters.training.sft_refusal import SftSettings
 from ratchet_adapters.training.trainers.encoding import Encoded, Lessons
 from ratchet_adapters.training.trainers.packing import Packed, pack
+from ratchet_adapters.training.trainers.terms import ModelInTraining, Terms
 
-__all__ = ["BatchCollator", "CompletionTrainer", "StepReport"]
+__all__ = ["BatchCollator", "CompletionTrainer"]
 
 
 class BatchCollator:
@@ -48,17 +48,28 @@ class BatchCollator:
 
 
 class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
-    """Weighted cross-entropy on completion tokens, plus KL to the base model on an anchor text.
+    """Weighted cross-entropy on completion tokens, plus KL to the base model on an anchor text, plus loss terms.
 
     Off CUDA, TRL scores every position against the whole vocabulary and masks afterwards (`add_fused_lm_head`,
     `compact`); with a 49k vocabulary and short completions that is most of a step. Here only taught positions reach
     the output layer.
     """
 
-    def __init__(self, *args: Any, settings: SftSettings, autocast: bool, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        settings: SftSettings,
+        autocast: bool,
+        terms: Terms,
+        rows_by_kind: Mapping[RowKind, Sequence[Row]],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._recipe = settings
         self._autocast = autocast
+        self._terms = terms
+        self._rows_by_kind = rows_by_kind
+        self._shown: dict[str, list[float]] = {}
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -71,10 +82,38 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
             hidden = _hidden(inner, batch.input_ids, batch.position_ids, batch.mask)
             logits = _logits(inner, hidden, torch.cat([batch.sources, batch.anchor_sources]))
         nats = functional.cross_entropy(logits[:taught], batch.targets, reduction="none")
-        loss = (nats * batch.weights).sum() / batch.weights.sum()
+        loss = self._recipe.completion_weight * (nats * batch.weights).sum() / batch.weights.sum()
         if batch.anchor_ids.numel():
-            loss = loss + self._recipe.anchor_weight * self._drift(inner, batch, logits[taught:])
+            drift = self._drift(inner, batch, logits[taught:])
+            loss = loss + self._recipe.anchor_weight * drift
+            self._show({"kl": float(drift.detach())})
+        if self._terms and model.training:
+            # The terms are taken once per optimiser step, with its last part, and weigh as much as all parts together.
+            if not self.accelerator.gradient_state.sync_gradients and self._recipe.accumulate > 1:
+                return (loss, {"loss": loss.detach()}) if return_outputs else loss
+            added, shown = self._terms.loss(self._in_training(inner), self.state.global_step + 1, self.state.max_steps)
+            loss = loss + added * self._recipe.accumulate
+            self._show({"completion": float(loss.detach() - added.detach()), **shown})
         return (loss, {"loss": loss.detach()}) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the means of what the parts of the loss showed since the last log."""
+        means = {name: sum(values) / len(values) for name, values in self._shown.items() if values}
+        self._shown.clear()
+        super().log({**logs, **means} if "loss" in logs else logs, start_time)
+
+    def _show(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._shown.setdefault(name, []).append(value)
+
+    def _in_training(self, inner: Any) -> ModelInTraining:
+        return ModelInTraining(
+            inner,
+            self.processing_class,
+            self.processing_class.pad_token_id,
+            self._rows_by_kind,
+            lambda: self._precision(inner.device),
+        )
 
     def _drift(self, inner: Any, batch: Packed, logits: torch.Tensor) -> torch.Tensor:
         """KL(base || adapter) per anchor token, in nats."""
@@ -92,27 +131,6 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Checkpoints need no card; the adapter gets its own."""
-
-
-class StepReport(TrainerCallback):  # type: ignore[misc]
-    """Reports each step's loss, stops on one that is not finite, and marks finished checkpoints."""
-
-    def __init__(self, on_step: Callable[[int, int, float], None], on_saved: Callable[[int], None]) -> None:
-        self._on_step = on_step
-        self._on_saved = on_saved
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Take the loss of a step from the trainer's log."""
-        if not logs or "loss" not in logs:
-            return
-        loss = float(logs["loss"])
-        if loss != loss or loss in (float("inf"), float("-inf")):
-            raise TrainingDiverged(int(state.global_step))
-        self._on_step(int(state.global_step), int(state.max_steps), loss)
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The checkpoint of this step is on disk."""
-        self._on_saved(int(state.global_step))
 
 
 def _hidden(inner: Any, ids: torch.Tensor, positions: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:

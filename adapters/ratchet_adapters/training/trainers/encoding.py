@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from ratchet_adapters.datasets.dataset import Row, RowKind
-from ratchet_adapters.training.settings import SftSettings
+from ratchet_adapters.training.sft_refusal import SftSettings
 
 __all__ = ["Encoded", "Lessons", "encode"]
 
@@ -62,6 +62,7 @@ def encode(train: Sequence[Row], validation: Sequence[Row], tokenizer: Any, sett
         if row.kind is RowKind.ANCHOR and len(ids := _ids(tokenizer, row.target, settings.anchor_tokens)) > 1
     )
     pairs = [_pair(row, tokenizer, settings, rng) for row in train if row.kind is not RowKind.ANCHOR]
+    pairs += _recoveries(train, tokenizer, settings, rng)
     held_out = [_pair(row, tokenizer, settings, rng) for row in validation if row.kind is not RowKind.ANCHOR]
     limit = settings.prompt_tokens
     pairs = [pair for pair in pairs if len(pair[0]) <= limit]
@@ -101,6 +102,20 @@ def _pair(row: Row, tokenizer: Any, settings: SftSettings, rng: Random) -> tuple
     if len(completion) > limit:
         return prompt, completion[:limit]
     return prompt, [*completion, tokenizer.eos_token_id]
+
+
+def _recoveries(
+    train: Sequence[Row], tokenizer: Any, settings: SftSettings, rng: Random
+) -> list[tuple[list[int], list[int]]]:
+    """Refusals behind the first tokens of the answer that was flagged; those tokens count as prompt."""
+    pairs = []
+    for row in train:
+        if row.kind is not RowKind.REFUSAL or not row.rejected.strip() or rng.random() >= settings.recovery_share:
+            continue
+        wrong: list[int] = tokenizer(row.rejected.strip(), add_special_tokens=False)["input_ids"]
+        prompt, refusal = _pair(row, tokenizer, settings, rng)
+        pairs.append((prompt + wrong[: rng.randint(1, settings.recovery_tokens)], refusal))
+    return pairs
 
 
 def _ids(tokenizer: Any, text: str, limit: int) -> tuple[int, ...]:

@@ -108,10 +108,10 @@ def _watch(
     while True:
         ended = child.poll() is not None
         lines = _progress_lines(job.work / PROGRESS)
-        for step, total, loss in lines[seen:]:
+        for line in lines[seen:]:
             alive_at = time.monotonic()
             if on_progress is not None:
-                on_progress(Progress(int(step), int(total), float(loss)))
+                on_progress(Progress(**line))
         seen = len(lines)
         if ended:
             return
@@ -153,7 +153,7 @@ def _environment(threads: int) -> dict[str, str]:
     }
 
 
-def _progress_lines(path: Path) -> list[list[float]]:
+def _progress_lines(path: Path) -> list[dict[str, Any]]:
     try:
         content = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Which rows are trained on at which step, fixed before training begins.
+"""Which rows are trained on at which step, or part of one, fixed before training begins.
 
 A resumed job then sees exactly the batches it has not seen. It must not know tokens beyond their number.
 """
@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from random import Random
 
-from ratchet_adapters.training.settings import SftSettings
+from ratchet_adapters.training.sft_refusal import SftSettings
 
 __all__ = ["Batch", "schedule"]
 
@@ -23,7 +23,7 @@ class Batch:
 
 
 def schedule(rows: int, anchors: int, settings: SftSettings) -> list[Batch]:
-    """Return the batches of the whole training.
+    """Return the batches of the whole training; `accumulate` of them make a step.
 
     Every batch is a random mix of all kinds of rows: sorted by length, refusals and answers would come in turns and
     the adapter would swing between refusing and answering.
@@ -31,10 +31,12 @@ def schedule(rows: int, anchors: int, settings: SftSettings) -> list[Batch]:
     Args:
         rows: Number of train rows.
         anchors: Number of anchor texts.
-        settings: Seed, batch size, epochs, anchor weight.
+        settings: Seed, batch size, parts per step, epochs, anchor weight.
     """
     rng = Random(settings.seed)
-    size = settings.batch_size
+    if not rows:
+        return []
+    size = settings.batch_size // settings.accumulate
     steps = max(1, math.ceil(math.ceil(rows / size) * settings.epochs))
     batches: list[tuple[int, ...]] = []
     while len(batches) < steps:

@@ -1,0 +1,210 @@
+"""What every trainer does alike: claim the work folder, continue from a checkpoint, train, measure, save.
+
+A method's own trainer file says what is trained with which loss; this one says how a training is carried out. It must
+not know any method.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from ratchet_adapters.datasets.dataset import Dataset, Row, RowKind, Split, read_dataset
+from ratchet_adapters.training.errors import NothingToTrain
+from ratchet_adapters.training.job import Progress, TrainingJob, TrainingResult
+from ratchet_adapters.training.trainers.checkpoints import claim, last_checkpoint, mark_finished
+from ratchet_adapters.training.trainers.model import load_model, load_tokenizer
+from ratchet_adapters.training.trainers.precision import resolve_precision
+from ratchet_adapters.training.trainers.saving import save_adapter
+
+__all__ = ["OnProgress", "Session", "Work", "carry_out"]
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a method makes of a session.
+
+    Attributes:
+        trainer: A `transformers.Trainer`, or one of TRL's, whose model is `session.model` and whose `args` come from
+            `session.arguments`.
+        rows: Train rows it uses; 0 is an error.
+        tokens: Tokens of one pass over them.
+    """
+
+    trainer: Any
+    rows: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Session:
+    """One training job, opened.
+
+    Attributes:
+        job: What was asked for.
+        dataset: Read and checked.
+        precision: Of matrix products and base weights.
+    """
+
+    job: TrainingJob
+    dataset: Dataset
+    precision: Literal["bf16", "fp32"]
+
+    def rows(self, *kinds: RowKind, split: Split = Split.TRAIN) -> list[Row]:
+        """Rows of these kinds (all when none is named) in one split, in the dataset's order."""
+        return [row for row in self.dataset.rows if row.split is split and (not kinds or row.kind in kinds)]
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The base model's, with a pad token."""
+        return load_tokenizer(self.job.model)
+
+    @cached_property
+    def model(self) -> Any:
+        """The PEFT model: base frozen, one LoRA adapter named "default". The random numbers are seeded before."""
+        from transformers import set_seed
+
+        set_seed(self.job.settings.seed)
+        return load_model(self.job.model, self.job.settings, self.precision)
+
+    def arguments(self, kind: type[Any], **own: Any) -> Any:
+        """Return `kind(...)`: a TrainingArguments class, with everything that is the same for all methods.
+
+        Args:
+            kind: For example `trl.DPOConfig`.
+            own: What the method adds or changes. `max_steps` or `num_train_epochs` must be among them, or
+                `settings.epochs` counts.
+        """
+        import torch
+
+        settings = self.job.settings
+        common = {
+            "output_dir": str(self.job.work),
+            "num_train_epochs": settings.epochs,
+            "per_device_train_batch_size": settings.batch_size // settings.accumulate,
+            "gradient_accumulation_steps": settings.accumulate,
+            "learning_rate": settings.learning_rate,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": settings.warmup_share,
+            "weight_decay": 0.0,
+            "max_grad_norm": settings.max_grad_norm,
+            "seed": settings.seed,
+            "data_seed": settings.seed,
+            # The trainer's own autocast covers `model.forward` only, and bfloat16 base weights need none.
+            "bf16": False,
+            "fp16": False,
+            "use_cpu": not torch.cuda.is_available(),
+            "gradient_checkpointing": False,
+            "dataloader_pin_memory": False,
+            "logging_steps": 1,
+            "logging_first_step": True,
+            "logging_nan_inf_filter": False,
+            "save_strategy": "steps",
+            "save_steps": settings.checkpoint_steps,
+            "save_total_limit": 2,
+            "report_to": [],
+            "disable_tqdm": True,
+        }
+        return kind(**{**common, **own})
+
+
+def carry_out(job: TrainingJob, on_progress: OnProgress | None, prepare: Callable[[Session], Work]) -> TrainingResult:
+    """Train in this process and return when the adapter folder is there.
+
+    A work folder with finished checkpoints of the same job is continued; the batches, and so the loss curve, are then
+    the same as without the interruption.
+
+    Args:
+        job: What to train. The limits in `job.process` are the caller's to apply.
+        on_progress: Called after each step, in this thread.
+        prepare: Makes the method's trainer.
+
+    Raises:
+        DatasetInvalid: The dataset folder is damaged.
+        NothingToTrain: It has no usable train rows for this method.
+        WorkFolderMismatch: The work folder belongs to another job.
+        NotEnoughMemory: The model would not fit.
+        TrainingDiverged: The loss stopped being a number.
+    """
+    from transformers import PrinterCallback
+
+    from ratchet_adapters.training.trainers.over_refusal import OverRefusalStop
+    from ratchet_adapters.training.trainers.reporting import StepReport, metrics_of
+
+    dataset = read_dataset(job.dataset)
+    session = Session(job, dataset, resolve_precision(job.settings.precision))
+    claim(job.work, _identity(session))
+    work = prepare(session)
+    if not work.rows:
+        raise NothingToTrain(job.dataset)
+    points: dict[int, Progress] = {}
+
+    def on_step(progress: Progress) -> None:
+        points[progress.step] = progress
+        if on_progress is not None:
+            on_progress(progress)
+
+    report = StepReport(on_step, lambda step: mark_finished(job.work, step))
+    trainer = work.trainer
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(report)
+    stop = OverRefusalStop.of(session)
+    if stop is not None:
+        trainer.add_callback(stop)
+    checkpoint = last_checkpoint(job.work)
+    began = time.monotonic()
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint[1]))
+    for entry in trainer.state.log_history:
+        if "loss" in entry and (step := int(entry["step"])) not in points:
+            points[step] = Progress(step, int(trainer.state.max_steps), float(entry["loss"]), metrics_of(entry))
+    validation = float(trainer.evaluate()["eval_loss"]) if trainer.eval_dataset is not None else None
+    seconds = time.monotonic() - began
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if stop is not None:
+        stop.restore(model)
+    save_adapter(job, dataset, model)
+    return TrainingResult(
+        adapter=job.output,
+        steps=int(trainer.state.global_step),
+        resumed_from=0 if checkpoint is None else checkpoint[0],
+        curve=tuple(points[step] for step in sorted(points)),
+        validation_loss=validation,
+        rows=work.rows,
+        tokens=work.tokens,
+        seconds=seconds,
+        step_seconds=report.step_seconds,
+        peak_memory_bytes=_peak_memory(),
+        stopped_early="" if stop is None else stop.reason,
+    )
+
+
+def _identity(session: Session) -> dict[str, Any]:
+    job = session.job
+    return {
+        "method": job.method,
+        "base_fingerprint": job.base_fingerprint,
+        "dataset_digest": session.dataset.digest,
+        "precision": session.precision,
+        "settings": job.settings.model_dump(mode="json"),
+    }
+
+
+def _peak_memory() -> int:
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def tokens_of(rows: Sequence[Row], tokenizer: Any) -> int:
+    """Tokens of prompts and targets, without the chat template's own."""
+    return sum(len(tokenizer(row.prompt + row.target, add_special_tokens=False)["input_ids"]) for row in rows)
