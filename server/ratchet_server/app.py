@@ -27,6 +27,7 @@ from ratchet_server.routing.router import Router
 from ratchet_server.routing.swap import Swaps
 from ratchet_server.rpc.adapters import AdapterService
 from ratchet_server.rpc.engine import EngineService
+from ratchet_server.rpc.errors import status_name
 from ratchet_server.rpc.feedback import FeedbackService
 from ratchet_server.rpc.inference import InferenceService
 from ratchet_server.rpc.learning import LearningService
@@ -125,7 +126,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
             settings.rails.folder, scorers=pool, generate=generate, default=settings.rails.default
         )
         capture = Capture(flags, settings.capture, metrics.flag)
-        path = RequestPath(engine, router, swaps, profiles, scores, capture, metrics)
+        path = RequestPath(engine, router, swaps, profiles, scores, capture, metrics, status_name)
         intake = Intake(
             registry,
             artifacts,

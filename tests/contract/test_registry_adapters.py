@@ -15,6 +15,7 @@ from ratchet_adapters.registry import (
     AdapterAmbiguous,
     AdapterNotFound,
     AdapterRecord,
+    CurvePoint,
     DatasetNotFound,
     DatasetRecord,
     IdempotencyConflict,
@@ -125,13 +126,19 @@ def test_a_run_goes_from_queued_to_its_end(registry: Registry) -> None:
     assert claimed is not None
     assert (claimed.id, claimed.state) == (run.id, "RUNNING")
     assert registry.claim_next_run() is None
-    registry.update_run(run.id, step="train", progress=0.5, losses=[(1, 2.5), (2, math.nan)], detail="2/4")
+    registry.update_run(
+        run.id,
+        step="train",
+        progress=0.5,
+        curve=[CurvePoint(1, 2.5, {"kl": 0.1}), CurvePoint(2, math.nan)],
+        detail="2/4",
+    )
     seen = registry.run(run.id)
-    assert (seen.step, seen.progress, seen.losses[0]) == ("train", 0.5, (1, 2.5))
-    assert math.isnan(seen.losses[1][1])
+    assert (seen.step, seen.progress, seen.curve[0]) == ("train", 0.5, (1, 2.5, {"kl": 0.1}))
+    assert math.isnan(seen.curve[1].loss)
     ended = registry.update_run(run.id, state="SUCCEEDED")
     assert ended.ended_at is not None
-    assert registry.runs(10) == [registry.run(run.id)] or math.isnan(seen.losses[1][1])
+    assert registry.runs(10) == [registry.run(run.id)] or math.isnan(seen.curve[1].loss)
 
 
 def test_an_ended_run_does_not_change_but_hears_its_end_again(registry: Registry) -> None:
@@ -148,7 +155,7 @@ def test_an_ended_run_does_not_change_but_hears_its_end_again(registry: Registry
 @pytest.mark.parametrize(
     "fields",
     [{"state": "DONE"}, {"progress": 1.5}, {"progress": math.nan}, {"id": "x"}, {"adapter_digest": "x"},
-     {"losses": [("a", "b")]}, {"losses": 3}, {"state": "QUEUED"}],
+     {"curve": [("a", "b")]}, {"curve": 3}, {"state": "QUEUED"}],
 )  # fmt: skip
 def test_a_wrong_change_of_a_run_is_refused(registry: Registry, fields: dict[str, object]) -> None:
     run = registry.create_run(method="m", options={}, requested_by="me")

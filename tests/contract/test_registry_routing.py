@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ratchet_adapters.errors import InvalidInput
 from ratchet_adapters.registry import (
     AdapterNotFound,
     AdapterRecord,
@@ -112,6 +113,23 @@ def test_an_adapter_rolled_back_can_be_promoted_again_on_its_report(
     registry.rollback(actor="me", reason="")
     assert registry.promote(a, expected_champion="", actor="me", reason="again").champion == a
     assert registry.rollback(actor="me", reason="").champion == ""
+
+
+def test_each_version_says_whether_a_promotion_or_a_rollback_made_it(
+    registry: Registry, promoted: Callable[[str], str]
+) -> None:
+    promoted("a")
+    promoted("b")
+    registry.rollback(actor="me", reason="worse")
+    promoted("c")
+    made = [(change.version, change.kind) for change in registry.routing_changes(0, 4)]
+    assert made == [(1, "promote"), (2, "promote"), (3, "rollback"), (4, "promote")]
+    ledger = [entry.kind for entry in registry.ledger() if entry.kind.startswith("routing.")]
+    assert ledger == [{"promote": "routing.promoted", "rollback": "routing.rolled_back"}[kind] for _, kind in made]
+    assert [change.version for change in registry.routing_changes(1, 3)] == [2, 3]
+    assert registry.routing_changes(4, 4) == []
+    with pytest.raises(InvalidInput):
+        registry.routing_changes(-1, 4)
 
 
 def test_promote_rollback_promote_rollback_ends_below_both(registry: Registry, promoted: Callable[[str], str]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ratchet_adapters.learning.errors import LearnerStopping, RunCancelled
-from ratchet_adapters.registry import Registry, RunState
+from ratchet_adapters.registry import CurvePoint, Registry, RunState
 
 __all__ = ["RunProgress", "Tally"]
 
@@ -43,8 +43,8 @@ class RunProgress:
         self._interval_s = interval_s
         self._clock = clock
         self._written_at = float("-inf")
-        self._losses: list[tuple[int, float]] = []
-        self._losses_dirty = False
+        self._curve: list[CurvePoint] = []
+        self._curve_dirty = False
 
     def begin(self, step: str, detail: str = "") -> None:
         """Say that a step has begun.
@@ -64,16 +64,16 @@ class RunProgress:
             return
         self._write(fraction, detail)
 
-    def loss(self, optimiser_step: int, loss: float) -> None:
-        """Add a point to the loss curve; it is written with the next report. A step seen before is replaced."""
-        self._losses = [point for point in self._losses if point[0] < optimiser_step]
-        self._losses.append((optimiser_step, loss))
-        self._losses_dirty = True
+    def point(self, point: CurvePoint) -> None:
+        """Add a point to the curve; it is written with the next report. A step seen before is replaced."""
+        self._curve = [earlier for earlier in self._curve if earlier.step < point.step]
+        self._curve.append(point)
+        self._curve_dirty = True
 
-    def losses(self, points: Sequence[tuple[int, float]]) -> None:
-        """Replace the whole loss curve; it is written with the next report."""
-        self._losses = list(points)
-        self._losses_dirty = True
+    def curve(self, points: Sequence[CurvePoint]) -> None:
+        """Replace the whole curve; it is written with the next report."""
+        self._curve = list(points)
+        self._curve_dirty = True
 
     def done(self, detail: str = "") -> None:
         """Say that the step is complete, with everything that was held back."""
@@ -92,9 +92,9 @@ class RunProgress:
     def _write(self, fraction: float, detail: str) -> None:
         self.check()
         bounded = min(1.0, max(0.0, fraction))
-        if self._losses_dirty:
-            self._registry.update_run(self._run_id, progress=bounded, detail=detail, losses=tuple(self._losses))
-            self._losses_dirty = False
+        if self._curve_dirty:
+            self._registry.update_run(self._run_id, progress=bounded, detail=detail, curve=tuple(self._curve))
+            self._curve_dirty = False
         else:
             self._registry.update_run(self._run_id, progress=bounded, detail=detail)
         self._written_at = self._clock()

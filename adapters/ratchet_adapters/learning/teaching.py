@@ -16,10 +16,10 @@ from ratchet_adapters.learning.answers import BaseAnswers
 from ratchet_adapters.learning.errors import BaseModelUnusable, CandidateRefused, NothingToLearn, ServerUnavailable
 from ratchet_adapters.learning.progress import RunProgress, Tally
 from ratchet_adapters.learning.serving import run_until_stopped
-from ratchet_adapters.learning.suites import guarded_texts
+from ratchet_adapters.learning.suites import evaluation_suites
 from ratchet_adapters.learning.trail import Trail
 from ratchet_adapters.learning.workbench import Workbench
-from ratchet_adapters.registry import AdapterRecord, DatasetRecord
+from ratchet_adapters.registry import AdapterRecord, CurvePoint, DatasetRecord
 from ratchet_adapters.training.job import Progress, TrainingJob
 
 __all__ = ["register", "replay", "select", "train"]
@@ -75,7 +75,7 @@ def replay(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
             answers=answers,
             settings=settings.options_of(trail.method, trail.options or {}).dataset,
             base_fingerprint=trail.base_fingerprint,
-            guarded=guarded_texts(settings.suites),
+            suites=evaluation_suites(settings.suites),
             embed=bench.embedder(),
         ),
         bench.stopping,
@@ -116,11 +116,11 @@ def train(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
         process=settings.process,
     )
     # What a killed learner had already shown; steps that are done again replace their points.
-    progress.losses(bench.registry.run(trail.run_id).losses)
+    progress.curve(bench.registry.run(trail.run_id).curve)
     tally = Tally(detail="loading the base model")
 
     def on_progress(step: Progress) -> None:
-        progress.loss(step.step, step.loss)
+        progress.point(CurvePoint(step.step, step.loss, step.metrics))
         tally.fraction = step.step / step.total
         tally.detail = f"step {step.step} of {step.total}, loss {step.loss:.3f}"
         progress.report(tally.fraction, tally.detail)
@@ -131,9 +131,13 @@ def train(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
         return False
 
     result = train_in_process(job, on_progress, should_stop)
-    progress.losses(result.losses)
+    progress.curve([CurvePoint(point.step, point.loss, point.metrics) for point in result.curve])
     digest = bench.artifacts.put_folder(result.adapter)
-    progress.done(f"{result.steps} steps over {result.rows} rows")
+    progress.done(
+        f"{result.steps} steps over {result.rows} rows, {result.step_seconds:.2f} s a step, "
+        f"at most {result.peak_memory_bytes / 2**30:.1f} GiB"
+        + (f"; {result.stopped_early}" if result.stopped_early else "")
+    )
     return trail.with_(adapter=digest)
 
 

@@ -24,6 +24,7 @@ from ratchet_adapters.registry.errors import (
 from ratchet_adapters.registry.records import (
     BASE,
     AdapterRecord,
+    CurvePoint,
     DatasetRecord,
     GateOutcome,
     LedgerCheck,
@@ -31,6 +32,7 @@ from ratchet_adapters.registry.records import (
     Proof,
     ReportRecord,
     Routing,
+    RoutingChange,
     RunRecord,
     RunState,
 )
@@ -43,6 +45,7 @@ __all__ = [
     "AdapterNotFound",
     "AdapterRecord",
     "ChampionChanged",
+    "CurvePoint",
     "Database",
     "DatasetNotFound",
     "DatasetRecord",
@@ -63,6 +66,7 @@ __all__ = [
     "ReportNotFound",
     "ReportRecord",
     "Routing",
+    "RoutingChange",
     "RunEnded",
     "RunNotFound",
     "RunRecord",

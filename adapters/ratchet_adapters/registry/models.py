@@ -83,7 +83,7 @@ class RunRow(Table):
     created_at: Mapped[datetime] = mapped_column(Instant)
     updated_at: Mapped[datetime] = mapped_column(Instant)
     ended_at: Mapped[datetime | None] = mapped_column(Instant)
-    losses: Mapped[Any] = mapped_column(JsonText)
+    curve: Mapped[Any] = mapped_column("losses", JsonText)
     promote_on_pass: Mapped[bool] = mapped_column(Boolean)
 
 

@@ -5,14 +5,17 @@ It must not know how they are stored.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 __all__ = [
     "BASE",
     "AdapterRecord",
+    "CurvePoint",
     "DatasetRecord",
     "GateOutcome",
     "LedgerCheck",
@@ -20,6 +23,7 @@ __all__ = [
     "Proof",
     "ReportRecord",
     "Routing",
+    "RoutingChange",
     "RunRecord",
     "RunState",
 ]
@@ -98,8 +102,24 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutingChange:
+    """What made a version of the routing: a promotion through the gate, or a rollback."""
+
+    version: int
+    kind: Literal["promote", "rollback"]
+
+
+class CurvePoint(NamedTuple):
+    """One optimiser step of a training: its loss, and what else its method shows, by name."""
+
+    step: int
+    loss: float
+    metrics: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A learning run. `progress` is within the step, in [0, 1]; `losses` are (optimiser step, loss)."""
+    """A learning run. `progress` is within the step, in [0, 1]."""
 
     id: str
     method: str
@@ -116,7 +136,7 @@ class RunRecord:
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
-    losses: tuple[tuple[int, float], ...]
+    curve: tuple[CurvePoint, ...]
     promote_on_pass: bool
 
 

@@ -20,6 +20,7 @@ from ratchet_adapters.registry.records import (
     Proof,
     ReportRecord,
     Routing,
+    RoutingChange,
     RunRecord,
 )
 
@@ -124,6 +125,11 @@ class Registry:
         with self._database.read() as session:
             return routing.current(session)
 
+    def routing_changes(self, after: int, upto: int) -> list[RoutingChange]:
+        """Return what made each version of the routing over `after` and not over `upto`, in order."""
+        with self._database.read() as session:
+            return routing.changes(session, checks.size(after, "after"), checks.size(upto, "upto"))
+
     def promote(self, digest: str, *, expected_champion: str | None, actor: str, reason: str) -> Routing:
         """Make an adapter the champion, in one transaction. If it is already, nothing changes.
 
@@ -195,7 +201,7 @@ class Registry:
 
     def update_run(self, run_id: str, *, actor: str = "learner", **fields: Any) -> RunRecord:
         """Change fields of a run: state, step, progress, detail, dataset_digest, adapter_digest, report_id, error,
-        losses. `updated_at` and `ended_at` follow by themselves.
+        curve. `updated_at` and `ended_at` follow by themselves.
 
         Raises:
             RunNotFound: There is no such run.

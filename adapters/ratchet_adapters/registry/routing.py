@@ -14,14 +14,25 @@ from sqlalchemy.orm import Session
 from ratchet_adapters.registry import ledger
 from ratchet_adapters.registry.errors import ChampionChanged, GateRefused, NothingToRollBack
 from ratchet_adapters.registry.models import ReportRow, RoutingRow
-from ratchet_adapters.registry.records import BASE, GateOutcome, Routing
+from ratchet_adapters.registry.records import BASE, GateOutcome, Routing, RoutingChange
 
-__all__ = ["current", "promote", "roll_back"]
+__all__ = ["changes", "current", "promote", "roll_back"]
 
 
 def current(session: Session) -> Routing:
     """Return the routing as it is in this session."""
     return _record(session, _newest(session))
+
+
+def changes(session: Session, after: int, upto: int) -> list[RoutingChange]:
+    """Return what made each version over `after` and not over `upto`, in order."""
+    rows = session.execute(
+        select(RoutingRow.version, RoutingRow.report_id)
+        .where(RoutingRow.version > after, RoutingRow.version <= upto)
+        .order_by(RoutingRow.version)
+    ).tuples()
+    # Every promotion rests on a report, and no rollback does.
+    return [RoutingChange(version, "promote" if report_id else "rollback") for version, report_id in rows]
 
 
 def promote(session: Session, digest: str, expected: str | None, actor: str, reason: str) -> Routing:

@@ -18,11 +18,11 @@ from ratchet_adapters.errors import InvalidInput
 from ratchet_adapters.registry import checks, ledger
 from ratchet_adapters.registry.errors import IdempotencyConflict, RunEnded, RunNotFound
 from ratchet_adapters.registry.models import RunRow
-from ratchet_adapters.registry.records import RunRecord, RunState
+from ratchet_adapters.registry.records import CurvePoint, RunRecord, RunState
 
 __all__ = ["claim_next", "create", "get", "newest", "update"]
 
-# Changes of these are told in the ledger; progress, detail and losses are not state.
+# Changes of these are told in the ledger; progress, detail and the curve are not state.
 _AUDITED = ("state", "step", "dataset_digest", "adapter_digest", "report_id", "error")
 
 
@@ -65,7 +65,7 @@ def create(
         created_at=now,
         updated_at=now,
         ended_at=None,
-        losses=[],
+        curve=[],
         promote_on_pass=promote_on_pass,
     )
     session.add(row)
@@ -133,18 +133,28 @@ def _checked(name: str, value: Any) -> Any:
         if not 0 <= progress <= 1:
             raise InvalidInput(name, "it is not in [0, 1]")
         return progress
-    if name == "losses":
-        return _losses_json(value)
+    if name == "curve":
+        return _curve_json(value)
     raise InvalidInput(name[:64], "it is no field of a run that can be changed")
 
 
-def _losses_json(losses: Iterable[tuple[int, float]]) -> list[list[Any]]:
-    # A diverged run has NaN losses, and they are worth seeing; JSON has no NaN, so they are kept as text.
+def _curve_json(curve: Iterable[CurvePoint]) -> list[list[Any]]:
     try:
-        pairs = [(int(step), float(loss)) for step, loss in losses]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput("losses", "it is not a list of (step, loss)") from error
-    return [[step, loss if math.isfinite(loss) else repr(loss)] for step, loss in pairs]
+        points = [
+            (int(step), float(loss), {str(name): float(value) for name, value in metrics.items()})
+            for step, loss, metrics in curve
+        ]
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise InvalidInput("curve", "it is not a list of (step, loss, metrics)") from error
+    return [
+        [step, _storable(loss), {name: _storable(value) for name, value in metrics.items()}]
+        for step, loss, metrics in points
+    ]
+
+
+def _storable(number: float) -> float | str:
+    # A diverged run has NaN losses, and they are worth seeing; JSON has no NaN, so they are kept as text.
+    return number if math.isfinite(number) else repr(number)
 
 
 def _row(session: Session, run_id: str) -> RunRow:
@@ -171,6 +181,10 @@ def _record(row: RunRow) -> RunRecord:
         created_at=row.created_at,
         updated_at=row.updated_at,
         ended_at=row.ended_at,
-        losses=tuple((int(step), float(loss)) for step, loss in row.losses),
+        curve=tuple(
+            # Runs of before metrics were kept have only the first two.
+            CurvePoint(int(step), float(loss), {name: float(value) for name, value in dict(*metrics).items()})
+            for step, loss, *metrics in row.curve
+        ),
         promote_on_pass=row.promote_on_pass,
     )

@@ -8,17 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from nemoguardrails.actions.rail_outcome import RailOutcome
-from nemoguardrails.manifests import (
-    ActionRef,
-    Binding,
-    RailActions,
-    RailDirection,
-    RailManifest,
-    RailMetadata,
-    RailSpec,
-    RailSurface,
-)
+from nemoguardrails.manifests import RailDirection
 
+from ratchet_plugins.nemo.classifier import classifier_rail
 from ratchet_plugins.nemo.judging import judge
 
 __all__ = ["RAIL", "triage_input"]
@@ -29,30 +21,9 @@ async def triage_input(scorer: str, text: str, threshold: str | None = None, **_
     return await judge(scorer, text, threshold, whole=True)
 
 
-_ACTION = ActionRef(name="ratchet_triage_input", target="ratchet_plugins.nemo.triage:triage_input")
-
-RAIL = RailManifest(
-    name="ratchet.triage",
-    metadata=RailMetadata(
-        display_name="Ratchet triage",
-        description="Blocks prompts that a small classifier takes for a request for harm.",
-        categories=("input",),
-        capabilities=("allow", "block", "classify"),
-        tags=("ratchet", "classifier", "offline"),
-    ),
-    spec=RailSpec(
-        actions=RailActions(refs=(_ACTION,)),
-        surfaces=(
-            RailSurface(
-                name="ratchet triage input",
-                direction=RailDirection.INPUT,
-                action=_ACTION,
-                bindings=(
-                    Binding.literal("scorer", "triage"),
-                    Binding.context("text", "user_message"),
-                    Binding.surface_param("threshold", "threshold", required=False),
-                ),
-            ),
-        ),
-    ),
+RAIL = classifier_rail(
+    "triage",
+    RailDirection.INPUT,
+    module=__name__,
+    description="Blocks prompts that a small classifier takes for a request for harm.",
 )

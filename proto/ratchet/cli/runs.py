@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ratchet.cli.output import DEFAULT_ADDRESS, Address, Json, console, print_json, short, table
+from ratchet.cli.steps import StepBars
 from ratchet.client import Ratchet
 from ratchet.v1 import learning_pb2 as pb
 
 app = typer.Typer(no_args_is_help=True, help="Learning runs and their gate reports.")
-ENDED = (pb.RUN_STATE_SUCCEEDED, pb.RUN_STATE_FAILED, pb.RUN_STATE_CANCELLED)
 
 
 def train(
@@ -45,27 +45,16 @@ def watch(run_id: str, address: Address = DEFAULT_ADDRESS, as_json: Json = False
         _show(run, as_json)
 
 
-def _follow(client: Ratchet, run_id: str, *, quiet: bool, each: object = None) -> pb.Run:
+def _follow(
+    client: Ratchet, run_id: str, *, quiet: bool, each: Callable[[pb.WatchRunResponse], None] | None = None
+) -> pb.Run:
     run = pb.Run()
-    columns = (
-        TextColumn("{task.description:<10}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.fields[detail]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=quiet) as progress:
-        task, step = None, ""
+    with StepBars(console, quiet=quiet) as bars:
         for response in client.learning.WatchRun(pb.WatchRunRequest(run_id=run_id)):
             run = response.run
-            if callable(each):
+            if each is not None:
                 each(response)
-            if run.step and run.step != step:
-                if task is not None:
-                    progress.update(task, completed=1)
-                step, task = run.step, progress.add_task(run.step, total=1, detail="")
-            if task is not None:
-                progress.update(task, completed=run.progress, detail=run.detail)
+            bars.show(run)
     return run
 
 

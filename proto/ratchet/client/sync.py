@@ -12,27 +12,17 @@ from ratchet.client.answer import Answer, Done, TextDelta, answer, event
 from ratchet.client.channel import CHANNEL_OPTIONS
 from ratchet.client.errors import from_rpc_error
 from ratchet.client.request import Options, Prompt, chat_request
-from ratchet.v1 import (
-    adapter_pb2_grpc,
-    engine_pb2_grpc,
-    feedback_pb2_grpc,
-    inference_pb2,
-    inference_pb2_grpc,
-    learning_pb2_grpc,
-)
+from ratchet.client.stubs import Stubs
+from ratchet.v1 import inference_pb2
 
 
-class Ratchet:
+class Ratchet(Stubs):
     """A connection to one Ratchet server; thread-safe; use as a context manager."""
 
     def __init__(self, address: str = "127.0.0.1:50051") -> None:
         self.address = address
         self.channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self.inference = inference_pb2_grpc.InferenceServiceStub(self.channel)
-        self.adapters = adapter_pb2_grpc.AdapterServiceStub(self.channel)
-        self.feedback = feedback_pb2_grpc.FeedbackServiceStub(self.channel)
-        self.learning = learning_pb2_grpc.LearningServiceStub(self.channel)
-        self.engine = engine_pb2_grpc.EngineServiceStub(self.channel)
+        super().__init__(self.channel)
 
     def generate(self, prompt: Prompt, *, timeout: float | None = 120, **options: Unpack[Options]) -> Answer:
         """One whole answer; see `AsyncRatchet.generate`."""

@@ -26,13 +26,15 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19ratchet/v1/learning.proto\x12\nratchet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xac\x03\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.ratchet.v1.RunState\x12\x0c\n\x04step\x18\x04 \x01(\t\x12\x10\n\x08progress\x18\x05 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x07 \x01(\t\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x08 \x01(\t\x12\x11\n\treport_id\x18\t \x01(\t\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x14\n\x0crequested_by\x18\x0b \x01(\t\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x06losses\x18\x0f \x03(\x0b\x32\x15.ratchet.v1.LossPoint\x12\x17\n\x0fpromote_on_pass\x18\x10 \x01(\x08\"\'\n\tLossPoint\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\x0c\n\x04loss\x18\x02 \x01(\x01\"\xad\x01\n\x0fStartRunRequest\x12%\n\x06method\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x18@2\x0c^[a-z0-9-]*$\x12\x1f\n\x0coptions_json\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12\x17\n\x0fpromote_on_pass\x18\x03 \x01(\x08\x12\x17\n\x05\x61\x63tor\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12 \n\x0fidempotency_key\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\"0\n\x10StartRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.ratchet.v1.Run\"*\n\rGetRunRequest\x12\x19\n\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\".\n\x0eGetRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.ratchet.v1.Run\"*\n\x0fListRunsRequest\x12\x17\n\x05limit\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\"1\n\x10ListRunsResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.ratchet.v1.Run\",\n\x0fWatchRunRequest\x12\x19\n\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"0\n\x10WatchRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.ratchet.v1.Run\"e\n\x14GetGateReportRequest\x12\x1e\n\treport_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x1b\n\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x42\x10\n\x07subject\x12\x05\xbaH\x02\x08\x01\"\xc7\x01\n\nAxisResult\x12\x0c\n\x04\x61xis\x18\x01 \x01(\t\x12(\n\x07outcome\x18\x02 \x01(\x0e\x32\x17.ratchet.v1.GateOutcome\x12\x10\n\x08\x63hampion\x18\x03 \x01(\x01\x12\x11\n\tcandidate\x18\x04 \x01(\x01\x12\x12\n\ndifference\x18\x05 \x01(\x01\x12\x0b\n\x03low\x18\x06 \x01(\x01\x12\x0c\n\x04high\x18\x07 \x01(\x01\x12\x0e\n\x06margin\x18\x08 \x01(\x01\x12\r\n\x05items\x18\t \x01(\r\x12\x0e\n\x06reason\x18\n \x01(\t\"\xdb\x01\n\nGateReport\x12\n\n\x02id\x18\x01 \x01(\t\x12\x18\n\x10\x63\x61ndidate_digest\x18\x02 \x01(\t\x12\x17\n\x0f\x63hampion_digest\x18\x03 \x01(\t\x12(\n\x07outcome\x18\x04 \x01(\x0e\x32\x17.ratchet.v1.GateOutcome\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12$\n\x04\x61xes\x18\x06 \x03(\x0b\x32\x16.ratchet.v1.AxisResult\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x15GetGateReportResponse\x12&\n\x06report\x18\x01 \x01(\x0b\x32\x16.ratchet.v1.GateReport*\x9a\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10RUN_STATE_QUEUED\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10RUN_STATE_FAILED\x10\x04\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x05*x\n\x0bGateOutcome\x12\x1c\n\x18GATE_OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11GATE_OUTCOME_PASS\x10\x01\x12\x15\n\x11GATE_OUTCOME_FAIL\x10\x02\x12\x1d\n\x19GATE_OUTCOME_INCONCLUSIVE\x10\x03\x32\xff\x02\n\x0fLearningService\x12\x45\n\x08StartRun\x12\x1b.ratchet.v1.StartRunRequest\x1a\x1c.ratchet.v1.StartRunResponse\x12?\n\x06GetRun\x12\x19.ratchet.v1.GetRunRequest\x1a\x1a.ratchet.v1.GetRunResponse\x12\x45\n\x08ListRuns\x12\x1b.ratchet.v1.ListRunsRequest\x1a\x1c.ratchet.v1.ListRunsResponse\x12G\n\x08WatchRun\x12\x1b.ratchet.v1.WatchRunRequest\x1a\x1c.ratchet.v1.WatchRunResponse0\x01\x12T\n\rGetGateReport\x12 .ratchet.v1.GetGateReportRequest\x1a!.ratchet.v1.GetGateReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19ratchet/v1/learning.proto\x12\nratchet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xac\x03\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.ratchet.v1.RunState\x12\x0c\n\x04step\x18\x04 \x01(\t\x12\x10\n\x08progress\x18\x05 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x07 \x01(\t\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x08 \x01(\t\x12\x11\n\treport_id\x18\t \x01(\t\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x14\n\x0crequested_by\x18\x0b \x01(\t\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x06losses\x18\x0f \x03(\x0b\x32\x15.ratchet.v1.LossPoint\x12\x17\n\x0fpromote_on_pass\x18\x10 \x01(\x08\"\x8c\x01\n\tLossPoint\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\x0c\n\x04loss\x18\x02 \x01(\x01\x12\x33\n\x07metrics\x18\x03 \x03(\x0b\x32\".ratchet.v1.LossPoint.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xad\x01\n\x0fStartRunRequest\x12%\n\x06method\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x18@2\x0c^[a-z0-9-]*$\x12\x1f\n\x0coptions_json\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12\x17\n\x0fpromote_on_pass\x18\x03 \x01(\x08\x12\x17\n\x05\x61\x63tor\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12 \n\x0fidempotency_key\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\"0\n\x10StartRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.ratchet.v1.Run\"*\n\rGetRunRequest\x12\x19\n\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\".\n\x0eGetRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.ratchet.v1.Run\"*\n\x0fListRunsRequest\x12\x17\n\x05limit\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\"1\n\x10ListRunsResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.ratchet.v1.Run\",\n\x0fWatchRunRequest\x12\x19\n\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"0\n\x10WatchRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.ratchet.v1.Run\"e\n\x14GetGateReportRequest\x12\x1e\n\treport_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x1b\n\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x42\x10\n\x07subject\x12\x05\xbaH\x02\x08\x01\"\xc7\x01\n\nAxisResult\x12\x0c\n\x04\x61xis\x18\x01 \x01(\t\x12(\n\x07outcome\x18\x02 \x01(\x0e\x32\x17.ratchet.v1.GateOutcome\x12\x10\n\x08\x63hampion\x18\x03 \x01(\x01\x12\x11\n\tcandidate\x18\x04 \x01(\x01\x12\x12\n\ndifference\x18\x05 \x01(\x01\x12\x0b\n\x03low\x18\x06 \x01(\x01\x12\x0c\n\x04high\x18\x07 \x01(\x01\x12\x0e\n\x06margin\x18\x08 \x01(\x01\x12\r\n\x05items\x18\t \x01(\r\x12\x0e\n\x06reason\x18\n \x01(\t\"\xdb\x01\n\nGateReport\x12\n\n\x02id\x18\x01 \x01(\t\x12\x18\n\x10\x63\x61ndidate_digest\x18\x02 \x01(\t\x12\x17\n\x0f\x63hampion_digest\x18\x03 \x01(\t\x12(\n\x07outcome\x18\x04 \x01(\x0e\x32\x17.ratchet.v1.GateOutcome\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12$\n\x04\x61xes\x18\x06 \x03(\x0b\x32\x16.ratchet.v1.AxisResult\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x15GetGateReportResponse\x12&\n\x06report\x18\x01 \x01(\x0b\x32\x16.ratchet.v1.GateReport*\x9a\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10RUN_STATE_QUEUED\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10RUN_STATE_FAILED\x10\x04\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x05*x\n\x0bGateOutcome\x12\x1c\n\x18GATE_OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11GATE_OUTCOME_PASS\x10\x01\x12\x15\n\x11GATE_OUTCOME_FAIL\x10\x02\x12\x1d\n\x19GATE_OUTCOME_INCONCLUSIVE\x10\x03\x32\xff\x02\n\x0fLearningService\x12\x45\n\x08StartRun\x12\x1b.ratchet.v1.StartRunRequest\x1a\x1c.ratchet.v1.StartRunResponse\x12?\n\x06GetRun\x12\x19.ratchet.v1.GetRunRequest\x1a\x1a.ratchet.v1.GetRunResponse\x12\x45\n\x08ListRuns\x12\x1b.ratchet.v1.ListRunsRequest\x1a\x1c.ratchet.v1.ListRunsResponse\x12G\n\x08WatchRun\x12\x1b.ratchet.v1.WatchRunRequest\x1a\x1c.ratchet.v1.WatchRunResponse0\x01\x12T\n\rGetGateReport\x12 .ratchet.v1.GetGateReportRequest\x1a!.ratchet.v1.GetGateReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ratchet.v1.learning_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LOSSPOINT_METRICSENTRY']._loaded_options = None
+  _globals['_LOSSPOINT_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_STARTRUNREQUEST'].fields_by_name['method']._loaded_options = None
   _globals['_STARTRUNREQUEST'].fields_by_name['method']._serialized_options = b'\272H\022r\020\030@2\014^[a-z0-9-]*$'
   _globals['_STARTRUNREQUEST'].fields_by_name['options_json']._loaded_options = None
@@ -53,38 +55,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETGATEREPORTREQUEST'].fields_by_name['report_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_GETGATEREPORTREQUEST'].fields_by_name['run_id']._loaded_options = None
   _globals['_GETGATEREPORTREQUEST'].fields_by_name['run_id']._serialized_options = b'\272H\006r\004\020\001\030@'
-  _globals['_RUNSTATE']._serialized_start=1677
-  _globals['_RUNSTATE']._serialized_end=1831
-  _globals['_GATEOUTCOME']._serialized_start=1833
-  _globals['_GATEOUTCOME']._serialized_end=1953
+  _globals['_RUNSTATE']._serialized_start=1779
+  _globals['_RUNSTATE']._serialized_end=1933
+  _globals['_GATEOUTCOME']._serialized_start=1935
+  _globals['_GATEOUTCOME']._serialized_end=2055
   _globals['_RUN']._serialized_start=104
   _globals['_RUN']._serialized_end=532
-  _globals['_LOSSPOINT']._serialized_start=534
-  _globals['_LOSSPOINT']._serialized_end=573
-  _globals['_STARTRUNREQUEST']._serialized_start=576
-  _globals['_STARTRUNREQUEST']._serialized_end=749
-  _globals['_STARTRUNRESPONSE']._serialized_start=751
-  _globals['_STARTRUNRESPONSE']._serialized_end=799
-  _globals['_GETRUNREQUEST']._serialized_start=801
-  _globals['_GETRUNREQUEST']._serialized_end=843
-  _globals['_GETRUNRESPONSE']._serialized_start=845
-  _globals['_GETRUNRESPONSE']._serialized_end=891
-  _globals['_LISTRUNSREQUEST']._serialized_start=893
-  _globals['_LISTRUNSREQUEST']._serialized_end=935
-  _globals['_LISTRUNSRESPONSE']._serialized_start=937
-  _globals['_LISTRUNSRESPONSE']._serialized_end=986
-  _globals['_WATCHRUNREQUEST']._serialized_start=988
-  _globals['_WATCHRUNREQUEST']._serialized_end=1032
-  _globals['_WATCHRUNRESPONSE']._serialized_start=1034
-  _globals['_WATCHRUNRESPONSE']._serialized_end=1082
-  _globals['_GETGATEREPORTREQUEST']._serialized_start=1084
-  _globals['_GETGATEREPORTREQUEST']._serialized_end=1185
-  _globals['_AXISRESULT']._serialized_start=1188
-  _globals['_AXISRESULT']._serialized_end=1387
-  _globals['_GATEREPORT']._serialized_start=1390
-  _globals['_GATEREPORT']._serialized_end=1609
-  _globals['_GETGATEREPORTRESPONSE']._serialized_start=1611
-  _globals['_GETGATEREPORTRESPONSE']._serialized_end=1674
-  _globals['_LEARNINGSERVICE']._serialized_start=1956
-  _globals['_LEARNINGSERVICE']._serialized_end=2339
+  _globals['_LOSSPOINT']._serialized_start=535
+  _globals['_LOSSPOINT']._serialized_end=675
+  _globals['_LOSSPOINT_METRICSENTRY']._serialized_start=629
+  _globals['_LOSSPOINT_METRICSENTRY']._serialized_end=675
+  _globals['_STARTRUNREQUEST']._serialized_start=678
+  _globals['_STARTRUNREQUEST']._serialized_end=851
+  _globals['_STARTRUNRESPONSE']._serialized_start=853
+  _globals['_STARTRUNRESPONSE']._serialized_end=901
+  _globals['_GETRUNREQUEST']._serialized_start=903
+  _globals['_GETRUNREQUEST']._serialized_end=945
+  _globals['_GETRUNRESPONSE']._serialized_start=947
+  _globals['_GETRUNRESPONSE']._serialized_end=993
+  _globals['_LISTRUNSREQUEST']._serialized_start=995
+  _globals['_LISTRUNSREQUEST']._serialized_end=1037
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1039
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1088
+  _globals['_WATCHRUNREQUEST']._serialized_start=1090
+  _globals['_WATCHRUNREQUEST']._serialized_end=1134
+  _globals['_WATCHRUNRESPONSE']._serialized_start=1136
+  _globals['_WATCHRUNRESPONSE']._serialized_end=1184
+  _globals['_GETGATEREPORTREQUEST']._serialized_start=1186
+  _globals['_GETGATEREPORTREQUEST']._serialized_end=1287
+  _globals['_AXISRESULT']._serialized_start=1290
+  _globals['_AXISRESULT']._serialized_end=1489
+  _globals['_GATEREPORT']._serialized_start=1492
+  _globals['_GATEREPORT']._serialized_end=1711
+  _globals['_GETGATEREPORTRESPONSE']._serialized_start=1713
+  _globals['_GETGATEREPORTRESPONSE']._serialized_end=1776
+  _globals['_LEARNINGSERVICE']._serialized_start=2058
+  _globals['_LEARNINGSERVICE']._serialized_end=2441
 # @@protoc_insertion_point(module_scope)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ratchet_server.cli import demo, doctor, evaluate, learn, ledger, models, serve
+from ratchet_server.cli import demo, diagnose, doctor, evaluate, learn, ledger, models, serve
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -13,6 +13,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("serve")(serve.serve)
     app.command("learn")(learn.learn)
     app.command("eval")(evaluate.evaluate)
+    app.command("diagnose")(diagnose.diagnose)
     app.add_typer(ledger.app, name="ledger")
     app.add_typer(models.app, name="models")
     app.command("doctor")(doctor.doctor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ from rich.console import Console
 
 from ratchet.cli.output import Json, console, print_json, table
 from ratchet_server.cli.failures import explained
+from ratchet_server.cli.signals import on_stop
 from ratchet_server.cli.threads import share_cores
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ async def _tell(scratch: Path, progress: Console, harmful: int) -> Story:
     told = asyncio.current_task()
     assert told is not None
     # What was started is stopped however the demo ends.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.cancel)
+    on_stop(told.cancel)
     progress.print("starting [bold]ratchet up[/] on free loopback ports")
     async with deployment(scratch, ENVIRONMENT) as server, AsyncRatchet(server.address) as client:
         progress.print(f"serving on {server.address}, metrics on {server.metrics}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from pathlib import Path
 
 from ratchet_server.cli.failures import explained
 from ratchet_server.cli.serve import Config, StateDir, from_options
+from ratchet_server.cli.signals import on_stop
 from ratchet_server.cli.threads import share_cores
 
 # The learner must not be felt by requests (invariant: isolation). Its training process adds niceness of its own.
@@ -34,7 +34,5 @@ async def _learn(config: Path | None, state_dir: Path | None) -> None:
     settings = from_options(config, None, None, state_dir)
     configure(settings.observability)
     learner = Learner(learner_settings(settings))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, learner.request_stop)
+    on_stop(learner.request_stop)
     await learner.run_forever()

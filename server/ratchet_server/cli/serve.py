@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ import typer
 from rich.console import Console
 
 from ratchet_server.cli.failures import explained
+from ratchet_server.cli.signals import on_stop
 from ratchet_server.cli.threads import share_cores
 
 if TYPE_CHECKING:
@@ -84,9 +84,7 @@ async def _run(settings: Settings, ready_file: Path | None, *, learner: bool) ->
     configure(settings.observability)
     console = Console(stderr=True)
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    on_stop(stop.set)
     starting = asyncio.create_task(stop.wait())
     async with AsyncExitStack() as stack:
         entering = asyncio.create_task(

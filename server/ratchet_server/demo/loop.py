@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ratchet.cli.steps import StepBars
 from ratchet.client import AsyncRatchet
 from ratchet.v1 import adapter_pb2, engine_pb2, learning_pb2
 from ratchet_server.demo.attribution import Mixture, mixtures
@@ -28,7 +29,6 @@ ACTOR = "demo"
 PROBES = 24
 TWINS_WITH_RAILS = 80
 SWAP_BURST = 8
-ENDED = (learning_pb2.RUN_STATE_SUCCEEDED, learning_pb2.RUN_STATE_FAILED, learning_pb2.RUN_STATE_CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -126,22 +126,10 @@ class Loop:
         request = learning_pb2.StartRunRequest(actor=ACTOR, promote_on_pass=False)
         run = (await self._client.learning.StartRun(request, timeout=30)).run
         self._say(f"learning run {run.id}")
-        columns = (
-            TextColumn("          {task.description:<9}"),
-            BarColumn(30),
-            TextColumn("{task.fields[detail]}"),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=self._console) as progress:
-            task, step = None, ""
+        with StepBars(self._console, indent=10) as bars:
             async for response in self._client.learning.WatchRun(learning_pb2.WatchRunRequest(run_id=run.id)):
                 run = response.run
-                if run.step and run.step != step:
-                    if task is not None:
-                        progress.update(task, completed=1)
-                    step, task = run.step, progress.add_task(run.step, total=1, detail="")
-                if task is not None:
-                    progress.update(task, completed=1 if run.state in ENDED else run.progress, detail=run.detail[:70])
+                bars.show(run)
         self.story.run = run
         if run.state != learning_pb2.RUN_STATE_SUCCEEDED:
             self._say(f"[bold red]the run ended as {learning_pb2.RunState.Name(run.state)[10:]}[/]: {run.error}")

@@ -211,6 +211,10 @@ class Engine(Protocol):
         """Measure that an adapter has an effect, and the recorded one. See `proof.py`."""
         ...
 
+    def holds(self, digest: str) -> bool:
+        """Whether an adapter can be asked for: one look-up, for the request path."""
+        ...
+
     def loaded(self) -> list[str]:
         """Digests that can be asked for."""
         ...

@@ -108,9 +108,14 @@ class AdapterSlots:
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._waiters: list[_Waiter] = []
 
+    def holds(self, digest: str) -> bool:
+        """Return whether a digest can be asked for: it is loaded and not on its way out."""
+        adapter = self._adapters.get(digest)
+        return adapter is not None and adapter.drained is None
+
     def loaded(self) -> list[str]:
         """Return the digests that can be asked for, in the order they were loaded."""
-        return [digest for digest, adapter in self._adapters.items() if adapter.drained is None]
+        return [digest for digest in self._adapters if self.holds(digest)]
 
     @property
     def waiting(self) -> int:
@@ -233,10 +238,9 @@ class AdapterSlots:
             self._loading.pop(digest, None)
 
     def _usable(self, digest: str) -> _Adapter:
-        adapter = self._adapters.get(digest)
-        if adapter is None or adapter.drained is not None:
+        if not self.holds(digest):
             raise AdapterNotLoaded(digest)
-        return adapter
+        return self._adapters[digest]
 
     def _forget(self, adapter: _Adapter) -> None:
         if self._adapters.get(adapter.digest) is adapter:

@@ -99,7 +99,7 @@ class VllmEngine:
                     restored.append(digest)
                 except EngineError as error:
                     refused[digest] = str(error)
-                    if digest in self._slots.loaded():
+                    if self._slots.holds(digest):
                         await self.unload(digest)
             return RestartReport(time.monotonic() - began, tuple(restored), refused)
 
@@ -196,6 +196,10 @@ class VllmEngine:
         fresh = await proof.prove(self, digest, expected.fingerprint if expected is not None else None)
         self._proofs[digest] = expected if expected is not None else fresh
         return fresh
+
+    def holds(self, digest: str) -> bool:
+        """Return whether an adapter can be asked for."""
+        return self._slots.holds(digest)
 
     def loaded(self) -> list[str]:
         """Return the digests that can be asked for."""

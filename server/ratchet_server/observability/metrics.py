@@ -158,7 +158,10 @@ class Metrics:
         self._learning.flags.labels(kind.lower(), source.lower()).inc()
 
     def swap(self, kind: SwapKind, seconds: float) -> None:
-        """Count a swap of the champion and the time until new requests went to the new one."""
+        """Count a swap of the champion and the time until new requests here went to the new one.
+
+        It begins with the call, or, for a change that another server made, with the poll that saw it.
+        """
         self._swap.swaps.labels(kind).inc()
         if kind == "promote":
             self._swap.promotions.inc()

@@ -15,7 +15,7 @@ from ratchet_adapters.artifacts import ArtifactStore
 from ratchet_adapters.registry import AdapterRecord, Registry, Routing
 from ratchet_server.engine.engine import Engine
 from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
-from ratchet_server.observability.metrics import Metrics, ProofOutcome, SwapKind
+from ratchet_server.observability.metrics import Metrics, ProofOutcome
 from ratchet_server.routing.router import Router
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Swaps:
 
     def routable(self, digest: str) -> bool:
         """Loaded and proven; the base model always is."""
-        return not digest or (digest in self._proven and digest in self._engine.loaded())
+        return not digest or (digest in self._proven and self._engine.holds(digest))
 
     async def ensure(self, digest: str) -> None:
         """Loads and proves an adapter unless it is routable already.
@@ -110,7 +110,7 @@ class Swaps:
         routing = await asyncio.to_thread(
             self._registry.promote, record.digest, expected_champion=expected_champion, actor=actor, reason=reason
         )
-        return self._swapped("promote", routing, started)
+        return await self._swapped(routing, started)
 
     async def rollback(self, *, actor: str, reason: str) -> Swap:
         """Puts the previous champion back, whatever state the present one is in.
@@ -120,17 +120,33 @@ class Swaps:
         """
         started = time.perf_counter()
         routing = await asyncio.to_thread(self._registry.rollback, actor=actor, reason=reason)
-        swap = self._swapped("rollback", routing, started)
+        swap = await self._swapped(routing, started)
         await self.usable(routing.champion)
         return swap
 
-    def _swapped(self, kind: SwapKind, routing: Routing, started: float) -> Swap:
-        self._router.apply(routing)
+    async def _swapped(self, routing: Routing, started: float) -> Swap:
+        before = self._router.routing.version
+        applied = self._router.apply(routing)
         seconds = time.perf_counter() - started
-        self._metrics.swap(kind, seconds)
-        self._metrics.champion(routing.champion)
-        log.info("%s: champion is %s after %.0f ms", kind, routing.champion[:19] or "base", seconds * 1e3)
+        # Not applied: the poll was faster and has counted it, or the champion was promoted once more.
+        if applied:
+            self._metrics.champion(routing.champion)
+            log.info("champion is %s after %.0f ms", routing.champion[:19] or "base", seconds * 1e3)
+            await self._count(before, routing.version, seconds)
         return Swap(routing, seconds * 1e3)
+
+    async def _count(self, before: int, version: int, seconds: float) -> None:
+        """Each change on the way as what the registry says it was: some may be another server's.
+
+        A swap that is in force must not be reported as failed, so an error here ends in the log.
+        """
+        try:
+            changes = await asyncio.to_thread(self._registry.routing_changes, before, version)
+        except Exception:
+            log.exception("the swaps from version %d to %d of the routing are missing in the metrics", before, version)
+            return
+        for change in changes:
+            self._metrics.swap(change.kind, seconds)
 
     async def remove(self, name: str) -> None:
         """Takes an unrouted adapter out of the engine; waits for its requests."""
@@ -139,7 +155,7 @@ class Swaps:
             raise AdapterInUse(record.digest)
         async with self._lock:
             self._proven.pop(record.digest, None)
-            if record.digest in self._engine.loaded():
+            if self._engine.holds(record.digest):
                 await self._engine.unload(record.digest)
 
     async def start(self, poll_seconds: float) -> None:
@@ -165,9 +181,10 @@ class Swaps:
             try:
                 routing = await asyncio.to_thread(self._registry.routing)
                 if routing.version > self._router.routing.version:
+                    started = time.perf_counter()
                     if not self.routable(routing.champion):
                         await self.ensure(routing.champion)
-                    self._swapped("promote", routing, time.perf_counter())
+                    await self._swapped(routing, started)
             except Exception:
                 # The table in force stays in force: the last known good.
                 log.exception("cannot follow the registry")

@@ -171,7 +171,9 @@ def run(record: RunRecord) -> learning_pb2.Run:
         created_at=timestamp(record.created_at),
         updated_at=timestamp(record.updated_at),
         ended_at=timestamp(record.ended_at),
-        losses=[learning_pb2.LossPoint(step=step, loss=loss) for step, loss in record.losses],
+        losses=[
+            learning_pb2.LossPoint(step=point.step, loss=point.loss, metrics=point.metrics) for point in record.curve
+        ],
         promote_on_pass=record.promote_on_pass,
     )
 

@@ -6,6 +6,7 @@ not in the table becomes INTERNAL with an id that finds it in the log; its text 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Sequence
@@ -108,6 +109,14 @@ def _code_of(error: BaseException) -> grpc.StatusCode | None:
         if kind.__name__ in STATUS:
             return STATUS[kind.__name__]
     return grpc.StatusCode.DEADLINE_EXCEEDED if isinstance(error, TimeoutError) else None
+
+
+def status_name(error: BaseException) -> str:
+    """The name of the gRPC status that an exception ends its call with, e.g. UNAVAILABLE."""
+    # Of a cancelled call the client may see nothing; gRPC itself answers CANCELLED.
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return grpc.StatusCode.CANCELLED.name
+    return (_code_of(error) or grpc.StatusCode.INTERNAL).name
 
 
 def _reason(name: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -40,6 +40,7 @@ class _Tally:
     first_text: float | None = None
     text: str = ""
     generated: str = ""
+    counted: bool = False
 
     def since(self) -> float:
         return time.perf_counter() - self.started
@@ -61,7 +62,9 @@ class RequestPath:
         scores: ExchangeScores,
         capture: Capture,
         metrics: Metrics,
+        status_name: Callable[[BaseException], str],
     ) -> None:
+        """`status_name`: the name under which clients see an error, for counting errors as they do."""
         self._engine = engine
         self._router = router
         self._swaps = swaps
@@ -69,6 +72,7 @@ class RequestPath:
         self._scores = scores
         self._capture = capture
         self._metrics = metrics
+        self._status_name = status_name
 
     async def run(self, request: Request) -> AsyncGenerator[Released | Finished, None]:
         """Released text, then one Finished. Closing the iterator aborts the generation.
@@ -83,7 +87,7 @@ class RequestPath:
             route = await self._router.resolve(request.adapter)
             await self._swaps.usable(route.digest)
         except Exception as error:
-            self._metrics.request_failed(request.adapter, request.profile, type(error).__name__, started=False)
+            self._metrics.request_failed(request.adapter, request.profile, self._status_name(error), started=False)
             raise
         tally = _Tally()
         self._metrics.request_started(route.digest, profile.name)
@@ -92,7 +96,9 @@ class RequestPath:
                 async for item in self._serve(request, route, profile, tally):
                     yield item
         except (Exception, asyncio.CancelledError, GeneratorExit) as error:
-            self._metrics.request_failed(route.digest, profile.name, type(error).__name__)
+            # A caller that has all it wanted may close the iterator at its last item.
+            if not tally.counted:
+                self._metrics.request_failed(route.digest, profile.name, self._status_name(error))
             raise
 
     async def _serve(
@@ -202,6 +208,7 @@ class RequestPath:
             toxicity=scores.get("toxicity"),
             refused=None if refusal is None else refusal >= self._scores.refusal_threshold,
         )
+        tally.counted = True
         if request.priority < EVALUATION:
             self._capture.record(_exchange(request, done, tally))
         return done

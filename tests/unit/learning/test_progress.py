@@ -8,7 +8,7 @@ import pytest
 
 from ratchet_adapters.learning.errors import LearnerStopping, RunCancelled
 from ratchet_adapters.learning.progress import RunProgress
-from ratchet_adapters.registry import Registry, RunState
+from ratchet_adapters.registry import CurvePoint, Registry, RunState
 
 
 class Clock:
@@ -60,19 +60,19 @@ def test_reports_within_the_interval_are_not_written(desk: Desk) -> None:
 
 def test_the_end_of_a_step_is_written_with_the_losses_held_back(desk: Desk) -> None:
     desk.progress.begin("train")
-    desk.progress.loss(1, 3.0)
-    desk.progress.loss(2, 2.5)
-    assert desk.run.losses == ()
+    desk.progress.point(CurvePoint(1, 3.0))
+    desk.progress.point(CurvePoint(2, 2.5, {"kl": 0.25}))
+    assert desk.run.curve == ()
     desk.progress.done("trained")
-    assert (desk.run.progress, desk.run.losses) == (1.0, ((1, 3.0), (2, 2.5)))
+    assert (desk.run.progress, desk.run.curve) == (1.0, ((1, 3.0, {}), (2, 2.5, {"kl": 0.25})))
 
 
 def test_a_resumed_training_replaces_the_losses_it_repeats(desk: Desk) -> None:
     for step, loss in ((1, 3.0), (2, 2.5), (3, 2.0)):
-        desk.progress.loss(step, loss)
-    desk.progress.loss(2, 2.4)
+        desk.progress.point(CurvePoint(step, loss))
+    desk.progress.point(CurvePoint(2, 2.4))
     desk.progress.done()
-    assert desk.run.losses == ((1, 3.0), (2, 2.4))
+    assert [(point.step, point.loss) for point in desk.run.curve] == [(1, 3.0), (2, 2.4)]
 
 
 @pytest.mark.parametrize("fraction", [-1.0, 1.5])

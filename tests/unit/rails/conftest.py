@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import types
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,3 +105,41 @@ def profile_of(write_config: Callable[..., Path], pool: ScorerPool) -> Callable[
         return compile_profile("test", write_config(config, **others), scorers=pool, generate=generate)
 
     return compile_text
+
+
+@pytest.fixture
+def with_rail(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Installs an output rail `test rail` that runs a given action, as an entry point of another package would."""
+
+    def install(action: Callable[..., Any], *, rewrites: bool = False, direction: str = "output") -> None:
+        from nemoguardrails.manifests import (
+            ActionRef,
+            Binding,
+            RailActions,
+            RailDirection,
+            RailManifest,
+            RailManifestRecord,
+            RailSpec,
+            RailSurface,
+            TransformTarget,
+        )
+
+        from ratchet_plugins.nemo import catalog
+
+        module = types.ModuleType("rails_test_double")
+        module.action = action  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "rails_test_double", module)
+        ref = ActionRef(name="test_rail", target="rails_test_double:action")
+        side = RailDirection(direction)
+        surface = RailSurface(
+            name="test rail",
+            direction=side,
+            action=ref,
+            bindings=(Binding.context("text", "bot_message" if direction == "output" else "user_message"),),
+            transform_target=TransformTarget.BOT_MESSAGE if rewrites else None,
+        )
+        manifest = RailManifest(name="test.rail", spec=RailSpec(actions=RailActions(refs=(ref,)), surfaces=(surface,)))
+        records = (RailManifestRecord(manifest=manifest, source="entry point rails_test_double:RAIL"),)
+        monkeypatch.setattr(catalog, "_from_entry_points", lambda: records)
+
+    return install

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-import types
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -29,44 +27,6 @@ rails:
   config: {{regex_detection: {{output: {{patterns: ['{pattern}']}}}}}}
 custom_data: {{ratchet: {{streaming: {streaming}}}}}
 """
-
-
-@pytest.fixture
-def with_rail(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Installs an output rail `test rail` that runs a given action, as an entry point of another package would."""
-
-    def install(action: Callable[..., Any], *, rewrites: bool = False, direction: str = "output") -> None:
-        from nemoguardrails.manifests import (
-            ActionRef,
-            Binding,
-            RailActions,
-            RailDirection,
-            RailManifest,
-            RailManifestRecord,
-            RailSpec,
-            RailSurface,
-            TransformTarget,
-        )
-
-        from ratchet_plugins.nemo import catalog
-
-        module = types.ModuleType("rails_test_double")
-        module.action = action  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "rails_test_double", module)
-        ref = ActionRef(name="test_rail", target="rails_test_double:action")
-        side = RailDirection(direction)
-        surface = RailSurface(
-            name="test rail",
-            direction=side,
-            action=ref,
-            bindings=(Binding.context("text", "bot_message" if direction == "output" else "user_message"),),
-            transform_target=TransformTarget.BOT_MESSAGE if rewrites else None,
-        )
-        manifest = RailManifest(name="test.rail", spec=RailSpec(actions=RailActions(refs=(ref,)), surfaces=(surface,)))
-        records = (RailManifestRecord(manifest=manifest, source="entry point rails_test_double:RAIL"),)
-        monkeypatch.setattr(catalog, "_from_entry_points", lambda: records)
-
-    return install
 
 
 async def run(profile: Profile, source: AsyncIterator[str]) -> tuple[str, Any]:

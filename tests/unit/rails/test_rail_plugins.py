@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from typing import Any
 
@@ -69,6 +70,25 @@ def test_an_entry_point_that_brings_no_rail_stops_start_up(
             catalog.merged_catalog()
     finally:
         catalog._from_entry_points.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "action"),
+    [
+        ("ratchet triage input", "user_message", "triage_input"),
+        ("ratchet toxicity output", "bot_message", "toxicity_output"),
+    ],
+)
+def test_a_classifier_rail_names_an_action_that_exists_and_its_side_of_the_exchange(
+    name: str, text: str, action: str
+) -> None:
+    from ratchet_plugins.nemo.catalog import merged_catalog
+
+    surfaces = [s for m in merged_catalog().manifests.values() for s in m.spec.surfaces if s.name == name]
+    (surface,) = surfaces
+    module, _, function = surface.action.target.partition(":")
+    assert function == action and callable(getattr(importlib.import_module(module), function))
+    assert text in repr(surface.bindings)
 
 
 async def test_a_rail_runs_beside_a_stock_nemo(monkeypatch: pytest.MonkeyPatch, scorer_double: Any) -> None:

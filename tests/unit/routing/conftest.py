@@ -24,6 +24,9 @@ class EngineDouble:
     folders: dict[str, Path] = field(default_factory=dict)
     proved: list[str] = field(default_factory=list)
 
+    def holds(self, digest: str) -> bool:
+        return digest in self.folders
+
     def loaded(self) -> list[str]:
         return list(self.folders)
 
@@ -49,7 +52,12 @@ class House:
     engine: EngineDouble
     router: Router
     swaps: Swaps
+    metrics: Metrics
     scratch: Path
+
+    def swapped(self, kind: str) -> float:
+        """How many swaps of a kind this server has counted."""
+        return self.metrics.registry.get_sample_value("ratchet_swaps_total", {"kind": kind}) or 0.0
 
     def add(self, name: str, weights: bytes = b"weights") -> str:
         """Register an adapter folder; the double takes any bytes for weights."""
@@ -82,8 +90,9 @@ def build(folder: Path, scratch: Path, *, keep: int = 3) -> House:
     artifacts = open_store(str(folder / "artifacts"))
     engine = EngineDouble()
     router = Router(registry, registry.routing())
-    swaps = Swaps(registry, artifacts, engine, router, Metrics(CollectorRegistry()), keep=keep)  # type: ignore[arg-type]
-    return House(registry, artifacts, engine, router, swaps, scratch)
+    metrics = Metrics(CollectorRegistry())
+    swaps = Swaps(registry, artifacts, engine, router, metrics, keep=keep)  # type: ignore[arg-type]
+    return House(registry, artifacts, engine, router, swaps, metrics, scratch)
 
 
 @pytest.fixture

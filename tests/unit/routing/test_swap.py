@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from tests.unit.routing.conftest import House, build
 
-from ratchet_adapters.registry import ChampionChanged, GateRefused, NothingToRollBack
+from ratchet_adapters.registry import ChampionChanged, GateRefused, NothingToRollBack, RegistryUnavailable
 from ratchet_server.engine.errors import AdapterHasNoEffect
 from ratchet_server.routing.swap import AdapterInUse, AdapterUnavailable
 
@@ -128,12 +128,80 @@ async def test_many_requests_for_one_adapter_load_it_once(house: House) -> None:
     assert house.engine.proved == [digest]
 
 
+async def test_a_request_for_a_served_adapter_is_one_look_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = house.add("adapter")
+    await house.promote(digest)
+    monkeypatch.setattr(house.engine, "loaded", lambda: pytest.fail("it lists every adapter for one request"))
+    await house.swaps.usable(digest)
+    await house.swaps.usable("")
+
+
 async def test_an_older_routing_table_never_replaces_a_newer_one(house: House) -> None:
     old = house.router.routing
     digest = house.add("adapter")
     await house.promote(digest)
     assert not house.router.apply(old)
     assert house.router.routing.champion == digest
+
+
+async def test_what_another_server_did_is_counted_as_what_it_was(house: House) -> None:
+    other = build(house.scratch.parent, house.scratch)
+    await other.swaps.start(0.01)
+    first, second = house.add("first"), house.add("second")
+    await house.promote(first)
+    await _reaches(other, 1)
+    await house.swaps.rollback(actor="t", reason="")
+    await _reaches(other, 2)
+    assert (other.swapped("promote"), other.swapped("rollback")) == (1, 1)
+    # Both between two polls.
+    house.report(second)
+    house.registry.promote(second, expected_champion=None, actor="t", reason="")
+    house.registry.rollback(actor="t", reason="")
+    await _reaches(other, 4)
+    assert (other.swapped("promote"), other.swapped("rollback")) == (2, 2)
+    await other.swaps.stop()
+
+
+async def test_a_swap_on_top_of_one_by_another_server_counts_both(house: House) -> None:
+    other = build(house.scratch.parent, house.scratch)
+    await house.promote(house.add("first"))
+    await other.swaps.rollback(actor="t", reason="")
+    assert (other.swapped("promote"), other.swapped("rollback")) == (1, 1)
+
+
+async def test_a_swap_is_counted_once_although_the_poll_sees_it_too(house: House) -> None:
+    await house.swaps.start(0.001)
+    for name in ("first", "second", "third"):
+        await house.promote(house.add(name))
+    await house.swaps.rollback(actor="t", reason="")
+    await asyncio.sleep(0.05)
+    assert (house.swapped("promote"), house.swapped("rollback")) == (3, 1)
+    await house.swaps.stop()
+
+
+async def test_promoting_the_champion_again_is_no_swap(house: House) -> None:
+    digest = house.add("adapter")
+    await house.promote(digest)
+    await house.swaps.promote(digest, expected_champion=None, actor="t", reason="again")
+    assert house.swapped("promote") == 1
+
+
+async def test_a_swap_stands_when_it_cannot_be_counted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(*_: object) -> None:
+        raise RegistryUnavailable("sqlite:///gone", "disk I/O error")
+
+    digest = house.add("adapter")
+    monkeypatch.setattr(house.registry, "routing_changes", unavailable)
+    await house.promote(digest)
+    assert house.router.routing.champion == digest
+    assert house.swapped("promote") == 0
+
+
+async def _reaches(house: House, version: int) -> None:
+    """Waits until a server has followed a change, its count included."""
+    async with asyncio.timeout(10):
+        while house.router.routing.version < version or house.swapped("promote") + house.swapped("rollback") < version:
+            await asyncio.sleep(0.005)
 
 
 def _destroy(house: House, digest: str) -> None:

@@ -1,5 +1,6 @@
 """Every error a request can meet has a status of its own, and an unknown one gives nothing away."""
 
+import asyncio
 import importlib
 import inspect
 
@@ -7,7 +8,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from ratchet_server.rpc.errors import STATUS, FieldsInvalid, wire_error
+from ratchet_server.rpc.errors import STATUS, FieldsInvalid, status_name, wire_error
 
 MODULES = (
     "ratchet_adapters.artifacts.errors",
@@ -64,6 +65,14 @@ def test_a_subclass_takes_the_row_of_its_nearest_ancestor() -> None:
     from ratchet_adapters.artifacts.errors import PickleRefused
 
     assert wire_error(PickleRefused("adapter_model.bin", "it is a pickle")).code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_errors_are_counted_under_the_status_that_the_client_gets() -> None:
+    from ratchet_adapters.registry import AdapterNotFound
+
+    for error in (AdapterNotFound("x"), FieldsInvalid([("a", "b")]), TimeoutError(), KeyError("x")):
+        assert status_name(error) == wire_error(error).code.name
+    assert {status_name(asyncio.CancelledError()), status_name(GeneratorExit())} == {"CANCELLED"}
 
 
 def test_retryable_errors_say_when_to_retry() -> None:
