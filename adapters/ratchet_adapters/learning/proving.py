@@ -175,6 +175,8 @@ def _decide(bench: Workbench, trail: Trail) -> ReportRecord:
 def _page(bench: Workbench, trail: Trail, report: GateReport) -> str:
     """Store the report's page and return its digest."""
     from ratchet_adapters.evals.gates.page import write_report
+    from ratchet_adapters.training.plot import curve_plot
 
-    _, page = write_report(report, bench.run_folder(trail.run_id) / "report")
+    plot = curve_plot(bench.registry.run(trail.run_id).curve)
+    _, page = write_report(report, bench.run_folder(trail.run_id) / "report", training_plot=plot)
     return bench.artifacts.put_file(page)

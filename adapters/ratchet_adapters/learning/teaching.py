@@ -133,11 +133,11 @@ def train(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
     result = train_in_process(job, on_progress, should_stop)
     progress.curve([CurvePoint(point.step, point.loss, point.metrics) for point in result.curve])
     digest = bench.artifacts.put_folder(result.adapter)
-    progress.done(
+    summary = (
         f"{result.steps} steps over {result.rows} rows, {result.step_seconds:.2f} s a step, "
         f"at most {result.peak_memory_bytes / 2**30:.1f} GiB"
-        + (f"; {result.stopped_early}" if result.stopped_early else "")
     )
+    progress.done(f"{summary}; stopped early: {result.stopped_early}" if result.stopped_early else summary)
     return trail.with_(adapter=digest)
 
 

@@ -1,15 +1,20 @@
-"""How a learning run is drawn while it runs: one bar for each step. Knows the run's message; asks no server for it."""
+"""How a learning run is drawn while it runs: one bar for each step, and the training's curve.
+
+Knows the run's message; asks no server for it.
+"""
 
 from __future__ import annotations
 
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 from rich.text import Text
 
+from ratchet.cli.curve import curve_table
 from ratchet.v1 import learning_pb2 as pb
 
 BAR_CELLS = 30
@@ -45,13 +50,17 @@ class StepBars:
             _Detail(),
             TimeElapsedColumn(),
             console=console,
-            disable=quiet,
+            auto_refresh=False,
         )
+        self._quiet = quiet
+        self._run = pb.Run()
         self._task: TaskID | None = None
         self._step = ""
+        self._live = Live(console=console, get_renderable=self._drawn, refresh_per_second=4)
 
     def show(self, run: pb.Run) -> None:
         """The run as it is now. A new step ends the one before; a run that failed leaves its last bar where it was."""
+        self._run = run
         if run.step and run.step != self._step:
             if self._task is not None:
                 self._progress.update(self._task, completed=1)
@@ -61,10 +70,19 @@ class StepBars:
             self._progress.update(self._task, completed=done, detail=run.detail)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if not self._quiet:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._quiet:
+            return
+        self._live.stop()
+        if not self._live.console.is_interactive:
+            # Live ends without a new line where it cannot go back over what it drew.
+            self._live.console.print()
+
+    def _drawn(self) -> Group:
+        return Group(self._progress, *([curve_table(self._run.losses)] if self._step == "train" else []))

@@ -16,8 +16,13 @@ REPORT_JSON = "gate-report.json"
 REPORT_HTML = "gate-report.html"
 
 
-def render_page(report: GateReport) -> str:
-    """Return the report as HTML. No script, no address to load anything from."""
+def render_page(report: GateReport, *, training_plot: str = "") -> str:
+    """Return the report as HTML. No script, no address to load anything from.
+
+    Args:
+        report: What was decided, and why.
+        training_plot: An `<svg>` of how the candidate was trained; left out when empty.
+    """
     import jinja2
 
     environment = jinja2.Environment(
@@ -32,13 +37,14 @@ def render_page(report: GateReport) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         plot=forest_plot(report.axes),
+        training_plot=training_plot,
         colours={outcome.value: colour for outcome, colour in COLOURS.items()},
         better=[flip for flip in report.flips if flip.better],
         worse=[flip for flip in report.flips if not flip.better],
     )
 
 
-def write_report(report: GateReport, folder: Path) -> tuple[Path, Path]:
+def write_report(report: GateReport, folder: Path, *, training_plot: str = "") -> tuple[Path, Path]:
     """Write the JSON and the HTML form into a folder, which is made when absent.
 
     Returns:
@@ -49,7 +55,7 @@ def write_report(report: GateReport, folder: Path) -> tuple[Path, Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / REPORT_JSON).write_text(report.to_json(), encoding="utf-8")
-    (folder / REPORT_HTML).write_text(render_page(report), encoding="utf-8")
+    (folder / REPORT_HTML).write_text(render_page(report, training_plot=training_plot), encoding="utf-8")
     return folder / REPORT_JSON, folder / REPORT_HTML
 
 

@@ -5,13 +5,12 @@ It must not decide anything: it draws the intervals the report holds.
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ratchet_adapters.evals.gates.report import AxisResult, GateOutcome
+from ratchet_adapters.svg import sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +20,6 @@ __all__ = ["COLOURS", "forest_plot"]
 COLOURS = {GateOutcome.PASS: "#1a7f4b", GateOutcome.FAIL: "#b42318", GateOutcome.INCONCLUSIVE: "#b7791f"}
 _INK = "#1f2933"
 _QUIET = "#9aa5b1"
-# The same plot must be the same bytes, so that a report can be compared and signed.
-_SALT = "ratchet"
 
 
 def forest_plot(axes: Sequence[AxisResult]) -> str:
@@ -34,21 +31,11 @@ def forest_plot(axes: Sequence[AxisResult]) -> str:
     Returns:
         An `<svg>` element that refers to nothing outside itself. Axes without figures are drawn as "not measured".
     """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"svg.hashsalt": _SALT, "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure = Figure(figsize=(7.6, 0.78 * max(1, len(axes)) + 0.35), layout="constrained")
-        FigureCanvasSVG(figure)
-        panels = figure.subplots(max(1, len(axes)), 1, squeeze=False)
+    with sheet(7.6, 0.78 * max(1, len(axes)) + 0.35) as drawn:
+        panels = drawn.figure.subplots(max(1, len(axes)), 1, squeeze=False)
         for panel, axis in zip(panels[:, 0], axes, strict=False):
             _row(panel, axis)
-        target = io.StringIO()
-        figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
-    svg = target.getvalue()
-    # The XML head names a document type by address; inside HTML it has no place.
-    return re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    return drawn.svg
 
 
 def _row(panel: Axes, axis: AxisResult) -> None:
