@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ratchet_adapters.datasets.datasheet import DATASHEET, datasheet
 from ratchet_adapters.datasets.errors import DatasetInvalid
 
 __all__ = ["MANIFEST", "ROWS", "Dataset", "Row", "RowKind", "Split", "read_dataset", "rows_digest"]
@@ -58,8 +59,8 @@ class Row:
             pairs of plain texts.
         target: From the template bank for refusals, from the base model for answers, from the
             seed suites for anchors; empty for openings; the first text of a pair. Never from a flag.
-        origin: "flag" or "seed".
-        flag_ids: The flags it comes from; empty for seed prompts.
+        origin: "flag", "seed", or "extra" for a prompt of a contrast file.
+        flag_ids: The flags it comes from; empty for the others.
         cluster: Rows of one cluster are near duplicates.
         rejected: What the model is to move away from: the flagged answer to a harmful prompt, a needless refusal of a
             benign one, the second text of a pair. Only ever a negative example; empty when there is none.
@@ -102,13 +103,14 @@ class Dataset:
         return {kind: count for kind, count in found.items() if count}
 
     def write(self, folder: Path) -> Path:
-        """Write `rows.jsonl`, then `manifest.json`: a folder without a manifest was never finished.
+        """Write the rows and the datasheet, then the manifest: a folder without one was never finished.
 
         Raises:
             OSError: The folder cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
         _replace(folder / ROWS, _jsonl(self.rows))
+        _replace(folder / DATASHEET, datasheet(self.manifest).encode())
         _replace(folder / MANIFEST, json.dumps(self.manifest, indent=2, sort_keys=True).encode() + b"\n")
         return folder
 
@@ -134,7 +136,21 @@ def read_dataset(folder: Path) -> Dataset:
         raise DatasetInvalid(folder, f"its manifest is not of format {FORMAT}")
     if manifest.get("rows_digest") != rows_digest(rows):
         raise DatasetInvalid(folder, "its rows do not have the digest its manifest names")
+    _check_datasheet(folder, manifest)
     return Dataset(rows, manifest)
+
+
+def _check_datasheet(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """The page people read must say what the manifest says. Versions without one named in the manifest have none."""
+    named = manifest.get("datasheet_digest")
+    if named is None:
+        return
+    try:
+        found = f"sha256:{hashlib.sha256((folder / DATASHEET).read_bytes()).hexdigest()}"
+    except OSError as error:
+        raise DatasetInvalid(folder, f"its datasheet can not be read ({type(error).__name__})") from error
+    if found != named:
+        raise DatasetInvalid(folder, "its datasheet does not have the digest its manifest names")
 
 
 def _row(value: dict[str, Any]) -> Row:

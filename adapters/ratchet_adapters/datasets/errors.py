@@ -10,7 +10,16 @@ from pathlib import Path
 
 from ratchet_adapters.errors import AdaptersError
 
-__all__ = ["AnswersMissing", "BankInvalid", "DatasetError", "DatasetInvalid", "TooFewRows"]
+__all__ = [
+    "AnswersMissing",
+    "BankInvalid",
+    "ContrastFileInvalid",
+    "DatasetError",
+    "DatasetInvalid",
+    "MixInvalid",
+    "MixUnknown",
+    "TooFewRows",
+]
 
 
 class DatasetError(AdaptersError):
@@ -67,3 +76,52 @@ class DatasetInvalid(DatasetError):
         super().__init__(f"{folder} holds no valid dataset: {why}. Build the dataset again.")
         self.folder = folder
         self.why = why
+
+
+class ContrastFileInvalid(DatasetError):
+    """A file of extra contrast prompts can not be used.
+
+    Attributes:
+        path: The file.
+        line: Line from 1; 0 when it is the file as a whole.
+        why: What is wrong; never the text of the line, which may be somebody's.
+    """
+
+    def __init__(self, path: Path, why: str, line: int = 0) -> None:
+        place = f"{path}, line {line}" if line else str(path)
+        super().__init__(
+            f'{place}: {why}. A line is {{"prompt": "...", "kind": "benign_twin"}} and nothing else; correct the file.'
+        )
+        self.path = path
+        self.line = line
+        self.why = why
+
+
+class MixInvalid(DatasetError):
+    """A mix file can not be used.
+
+    Attributes:
+        source: The file.
+        line: Line from 1; 0 when it is the file as a whole.
+        key: The key at fault, or "".
+        why: What is wrong.
+    """
+
+    def __init__(self, source: str, why: str, *, line: int = 0, key: str = "") -> None:
+        place = f"{source}, line {line}" if line else source
+        super().__init__(f"{place}: {f'{key}: ' if key else ''}{why}. Correct the mix file.")
+        self.source = source
+        self.line = line
+        self.key = key
+        self.why = why
+
+
+class MixUnknown(DatasetError):
+    """There is no mix of that name."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(
+            f"There is no mix {name!r}; there are {', '.join(known)}. Give one of them, or the path of a .yaml file."
+        )
+        self.name = name
+        self.known = known

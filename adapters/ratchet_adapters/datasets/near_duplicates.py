@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["Embed", "NearDuplicates", "clusters", "normal_form", "remembering"]
+__all__ = ["Embed", "Match", "NearDuplicates", "clusters", "normal_form", "remembering"]
 
 Embed = Callable[[Sequence[str]], "npt.NDArray[np.float32]"]
 """Texts to unit vectors, one row per text."""
@@ -29,6 +30,21 @@ _BLOCK = 1024
 def normal_form(text: str) -> str:
     """Return the words of a text, lower case, one space between them: what stays when punctuation and case go."""
     return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A member that a text is a near duplicate of.
+
+    Attributes:
+        index: Of the member.
+        how: "same" or "contained" (words), "jaccard" (shingles) or "cosine" (embeddings): the plainest that applies.
+        similarity: Jaccard or cosine; 1 for the same or contained words.
+    """
+
+    index: int
+    how: str
+    similarity: float
 
 
 class NearDuplicates:
@@ -50,8 +66,16 @@ class NearDuplicates:
         self._forms = [normal_form(text) for text in texts]
         self._shingles = [_shingles(form) for form in self._forms]
         self._by_form: dict[str, list[int]] = {}
+        # One text's words are inside another's only if its first five are: the others need not be compared.
+        self._by_opening: dict[str, list[int]] = {}
+        self._by_run: dict[str, list[int]] = {}
         for index, form in enumerate(self._forms):
             self._by_form.setdefault(form, []).append(index)
+            runs = _runs(form)
+            if runs:
+                self._by_opening.setdefault(runs[0], []).append(index)
+            for run in dict.fromkeys(runs):
+                self._by_run.setdefault(run, []).append(index)
         # The index is only a filter: a lower threshold costs candidates, a higher one would miss duplicates.
         self._lsh: Any = MinHashLSH(threshold=max(0.1, jaccard - 0.2), num_perm=_PERMUTATIONS)
         for index, shingles in enumerate(self._shingles):
@@ -60,29 +84,37 @@ class NearDuplicates:
 
     def matches(self, texts: Sequence[str]) -> list[list[int]]:
         """Return, for each text, the indices of the members it is a near duplicate of, in order."""
-        forms = [normal_form(text) for text in texts]
-        found = [self._matches_words(form) for form in forms]
+        return [[match.index for match in found] for found in self.explained(texts)]
+
+    def explained(self, texts: Sequence[str]) -> list[list[Match]]:
+        """Return, for each text, the members it is a near duplicate of, in order, and why."""
+        found = [self._by_words(normal_form(text)) for text in texts]
         if self._embed is not None and self._vectors is not None and texts:
             vectors = self._embed(list(texts))
             for start in range(0, len(texts), _BLOCK):
                 cosines = vectors[start : start + _BLOCK] @ self._vectors.T
                 for row, column in zip(*(cosines > self._cosine).nonzero(), strict=True):
-                    found[start + int(row)].add(int(column))
-        return [sorted(indices) for indices in found]
+                    match = Match(int(column), "cosine", round(float(cosines[row, column]), 4))
+                    found[start + int(row)].setdefault(match.index, match)
+        return [[matches[index] for index in sorted(matches)] for matches in found]
 
-    def _matches_words(self, form: str) -> set[int]:
-        found = set(self._by_form.get(form, ()))
+    def _by_words(self, form: str) -> dict[int, Match]:
+        found = {index: Match(index, "same", 1.0) for index in self._by_form.get(form, ())}
+        runs = _runs(form)
+        inside = [index for run in dict.fromkeys(runs) for index in self._by_opening.get(run, ())]
+        around = self._by_run.get(runs[0], ()) if runs else ()
+        for index in (*inside, *around):
+            if index not in found and _contains(form, self._forms[index]):
+                found[index] = Match(index, "contained", 1.0)
         shingles = _shingles(form)
         for index in self._lsh.query(_minhash(shingles)):
+            if index in found:
+                continue
             other = self._shingles[index]
             union = len(shingles | other)
-            if union and len(shingles & other) / union >= self._jaccard:
-                found.add(index)
-        padded = f" {form} "
-        for index, other_form in enumerate(self._forms):
-            shorter, longer = (form, f" {other_form} ") if len(form) < len(other_form) else (other_form, padded)
-            if shorter.count(" ") >= _CONTAINED_WORDS - 1 and f" {shorter} " in longer:
-                found.add(index)
+            jaccard = len(shingles & other) / union if union else 0.0
+            if jaccard >= self._jaccard:
+                found[index] = Match(index, "jaccard", round(jaccard, 4))
         return found
 
 
@@ -119,6 +151,18 @@ def clusters(
         root = sets[index]
         numbers.append(first.setdefault(root, index))
     return numbers
+
+
+def _runs(form: str) -> list[str]:
+    """Every run of as many words as a contained text must have at least, in order."""
+    words = form.split()
+    return [" ".join(words[i : i + _CONTAINED_WORDS]) for i in range(len(words) - _CONTAINED_WORDS + 1)]
+
+
+def _contains(form: str, other: str) -> bool:
+    """Whether the words of one text, one after the other, are in the other text, whichever is shorter."""
+    shorter, longer = sorted((form, other), key=len)
+    return f" {shorter} " in f" {longer} "
 
 
 def _shingles(form: str) -> frozenset[str]:

@@ -1,11 +1,14 @@
 """A flag as the dataset builder sees it: what was asked, by whom, and what review decided.
 
-It must not carry any text that could become a training target: completions and notes stay in the flag store.
+It must not carry any text that could become a training target: notes stay in the flag store, and the flagged answer
+is only ever an example of what not to say.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,6 +28,10 @@ class TrainingFlag:
         state: OPEN, ACCEPTED or REJECTED.
         principal: Who asked or flagged; "" for nobody in particular, which counts as one principal.
         prompt: The last user message.
+        answer: What was answered, and flagged; empty when it was blocked or is not known.
+        reviewer: Who decided; "" when nobody did.
+        scores: Of the served exchange, in [0, 1].
+        created_at: When it was submitted; None when that is not known.
     """
 
     id: str
@@ -33,6 +40,10 @@ class TrainingFlag:
     state: str
     principal: str
     prompt: str
+    answer: str = ""
+    reviewer: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    created_at: datetime | None = None
 
 
 def training_flag(flag: Flag) -> TrainingFlag:
@@ -45,4 +56,8 @@ def training_flag(flag: Flag) -> TrainingFlag:
         state=str(flag.state),
         principal=flag.principal,
         prompt=asked[-1] if asked else "",
+        answer=flag.completion,
+        reviewer=flag.reviewer,
+        scores=dict(flag.scores),
+        created_at=flag.created_at,
     )

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from ratchet_adapters.datasets.errors import MixInvalid, MixUnknown
+from ratchet_adapters.datasets.mix import read_mix
 from ratchet_adapters.datasets.settings import DatasetSettings
 from ratchet_adapters.learning.errors import RunOptionsInvalid, UnknownMethod
 from ratchet_adapters.training.errors import MethodUnknown
@@ -56,7 +58,8 @@ def run_options(
 
     Args:
         method: Name of the training method.
-        options: `{"dataset": {...}, "training": {...}}`, both optional, with fields of the two settings.
+        options: `{"dataset": {...}, "training": {...}}`, both optional, with fields of the two settings. The dataset
+            may name a mix (`"mix": "refusals-only"`, or the path of a file here); fields beside it go over the mix.
         dataset: The learner's.
         recipes: The learner's changes to the methods' recipes, by method.
 
@@ -74,15 +77,31 @@ def run_options(
         raise RunOptionsInvalid(method, tuple(problems))
     # What somebody set counts; what the method needs replaces only defaults.
     needed = {**dataset.model_dump(), **chosen.dataset, **dataset.model_dump(exclude_unset=True)}
-    laid_dataset = _laid(DatasetSettings, needed, given["dataset"], "dataset", problems)
-    raised = laid_dataset is not None and laid_dataset.max_items_per_principal > dataset.max_items_per_principal
-    if raised or "principal_limits" in given["dataset"]:
-        # Whoever may start a run must not be able to widen what one principal can plant in a dataset.
+    laid_dataset = _laid(DatasetSettings, needed, _mixed(given["dataset"], problems), "dataset", problems)
+    # Whoever may start a run must not be able to widen what one principal can plant in a dataset.
+    loosened = set(dataset.loosened(laid_dataset) if laid_dataset else ()) | (
+        {"principal_limits"} & {*given["dataset"]}
+    )
+    if loosened & {"max_items_per_principal", "principal_limits"}:
         problems.append("dataset: a run may lower the bound per principal, not raise it; that is the learner's setting")
+    elif loosened:
+        names = ", ".join(sorted(loosened))
+        problems.append(f"dataset: a run may not loosen a protection ({names}); those are the learner's settings")
     laid_training = _laid(chosen.settings, recipes.get(method, {}), given["training"], "training", problems)
     if problems or laid_dataset is None or laid_training is None:
         raise RunOptionsInvalid(method, tuple(problems))
     return RunOptions(laid_dataset, laid_training)
+
+
+def _mixed(given: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    fields = {key: value for key, value in given.items() if key != "mix"}
+    if "mix" not in given:
+        return fields
+    try:
+        return {**read_mix(str(given["mix"])), **fields}
+    except (MixInvalid, MixUnknown) as error:
+        problems.append(f"dataset.mix: {error}")
+        return fields
 
 
 def _laid(

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from ratchet_adapters.datasets.bank import TemplateBank
+from ratchet_adapters.datasets.builder import build
+from ratchet_adapters.datasets.dataset import Dataset
 from ratchet_adapters.datasets.seed import SeedData, SeedPrompt
+from ratchet_adapters.datasets.settings import DatasetSettings
 from ratchet_adapters.datasets.training_flag import TrainingFlag
+
+BASE = "sha256:" + "b" * 64
+
+
+def make(world: Any, flags: Any, **changes: Any) -> Dataset:
+    """Build a dataset of flags, small numbers by default."""
+    values = {"min_refusals": 1, "min_contrast": 8, "min_replay": 4, "seed_harmful": 0, **changes.pop("settings", {})}
+    arguments = {"answers": world.answers, "seed": world.seed(), "bank": world.bank, **changes}
+    return asyncio.run(build(flags, settings=DatasetSettings(**values), base_fingerprint=BASE, **arguments))
+
 
 ANIMALS = ["otter", "heron", "badger", "lynx", "vole", "marten", "stoat", "plover"]
 PLACES = ["harbour", "meadow", "quarry", "chapel", "orchard", "viaduct", "foundry"]
@@ -28,15 +43,16 @@ class World:
         animal, place, verb = ANIMALS[number % 8], PLACES[number % 7], VERBS[number % 5]
         return f"Somebody could {verb} zone{number} near {place}{number} using {animal}{number} unnoticed{number}"
 
-    def flag(self, number: int, **changes: str) -> TrainingFlag:
+    def flag(self, number: int, **changes: Any) -> TrainingFlag:
         """An accepted harmful flag by a principal of its own."""
-        values = {
+        values: dict[str, Any] = {
             "id": f"f{number:04}",
             "kind": "HARMFUL",
             "source": "USER",
             "state": "ACCEPTED",
             "principal": f"user-{number}",
             "prompt": self.harmful(number),
+            "reviewer": "reviewer",
         }
         return TrainingFlag(**{**values, **changes})
 

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.datasets.conftest import BASE, make
 
-from ratchet_adapters.datasets.builder import build
-from ratchet_adapters.datasets.dataset import Dataset, RowKind, Split, read_dataset
+from ratchet_adapters.datasets.dataset import RowKind, Split, read_dataset
 from ratchet_adapters.datasets.errors import AnswersMissing, DatasetInvalid, TooFewRows
 from ratchet_adapters.datasets.near_duplicates import NearDuplicates
 from ratchet_adapters.datasets.seed import SeedPrompt
-from ratchet_adapters.datasets.settings import DatasetSettings
-
-BASE = "sha256:" + "b" * 64
-
-
-def make(world: Any, flags: Any, **changes: Any) -> Dataset:
-    values = {"min_refusals": 1, "min_contrast": 8, "min_replay": 4, **changes.pop("settings", {})}
-    arguments = {"answers": world.answers, "seed": world.seed(), "bank": world.bank, **changes}
-    return asyncio.run(build(flags, settings=DatasetSettings(**values), base_fingerprint=BASE, **arguments))
 
 
 def test_targets_come_from_templates_and_the_base_model_only(world):
@@ -182,7 +171,6 @@ def test_the_mix_follows_the_number_of_refusals(world):
         "refusal": 10,
         "contrast": 20,
         "replay": 5,
-        "anchor": 0,
     }
 
 

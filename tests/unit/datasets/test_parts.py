@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from random import Random
 from types import SimpleNamespace
 
@@ -23,9 +24,9 @@ from ratchet_adapters.datasets.training_flag import training_flag
 @pytest.mark.parametrize(
     ("asked", "left"),
     [
-        ("Write to jane.doe@mail.example now", "Write to an e-mail address now"),
+        ("Write to jane.doe@mail.example now", "Write to <EMAIL> now"),
         ("See https://a.example/b?c=d, then go", "See a link then go"),
-        ("Call +49 (0)30 1234-5678 today", "Call a phone number today"),
+        ("Call +49 (0)30 1234-5678 today", "Call <PHONE> today"),
         ("Fix this:\n```python\nprint(1)\n```\nplease", "Fix this:\nplease"),
         ("open fence ``` everything after", "open fence"),
         ("In 2024 I had 15 cats", "In 2024 I had 15 cats"),
@@ -114,18 +115,20 @@ def test_words_place_a_prompt_near_the_known_prompts_of_its_category():
 
 def test_the_shipped_seed_gives_train_prompts_and_guards_the_eval_ones():
     data = load_seed()
-    assert len(data.of("harmful")) == 640 and len(data.of("benign_twin")) == 640 and len(data.of("ordinary")) == 340
+    assert len(data.of("harmful")) == 1120 and len(data.of("benign_twin")) == 1120 and len(data.of("ordinary")) == 340
     assert not {prompt.prompt for prompt in data.prompts} & set(data.guarded)
 
 
 def test_a_flag_gives_its_last_question_and_none_of_its_answers():
     stored = SimpleNamespace(
         id="1", kind="HARMFUL", source="USER", state="OPEN", principal="p", completion="secret",
+        reviewer="", scores={}, created_at=None,
         messages=(SimpleNamespace(role="user", content="first"), SimpleNamespace(role="assistant", content="secret"),
                   SimpleNamespace(role="user", content="second")),
     )  # fmt: skip
     assert training_flag(stored).prompt == "second"
-    assert "secret" not in str(training_flag(stored))
+    assert training_flag(stored).answer == "secret", "an example of what not to say, in its own field"
+    assert "secret" not in str(replace(training_flag(stored), answer=""))
 
 
 @pytest.mark.parametrize(

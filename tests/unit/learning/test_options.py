@@ -1,5 +1,7 @@
 """What a run may choose, laid over the learner's settings."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -70,3 +72,31 @@ def test_a_run_cannot_raise_the_poison_bound(dataset: dict[str, object]) -> None
 
 def test_a_run_can_lower_the_poison_bound() -> None:
     check_options(DEFAULT_METHOD, {"dataset": {"max_items_per_principal": 2}})
+
+
+def test_a_run_may_name_a_mix_and_change_numbers_of_it() -> None:
+    options = {"dataset": {"mix": "refusals-only", "min_refusals": 4}}
+    laid = run_options(DEFAULT_METHOD, options, DatasetSettings(min_contrast=9), {}).dataset
+    assert (laid.max_contrast, laid.min_contrast, laid.anchors, laid.min_refusals) == (0, 0, False, 4)
+
+
+@pytest.mark.parametrize("mix", ["everything", "/nowhere/mine.yaml", 3])
+def test_a_mix_that_can_not_be_read_is_refused(mix: object) -> None:
+    with pytest.raises(RunOptionsInvalid, match=r"dataset\.mix"):
+        check_options(DEFAULT_METHOD, {"dataset": {"mix": mix}})
+
+
+def test_a_mix_cannot_loosen_a_protection(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("min_signals: 1\n")
+    with pytest.raises(RunOptionsInvalid, match="min_signals"):
+        check_options(DEFAULT_METHOD, {"dataset": {"mix": str(path)}})
+    path.write_text("max_items_per_principal: 99\n")
+    with pytest.raises(RunOptionsInvalid, match="bound per principal"):
+        check_options(DEFAULT_METHOD, {"dataset": {"mix": str(path)}})
+
+
+@pytest.mark.parametrize("dataset", [{"min_signals": 1}, {"burst_items": 500}, {"label_check": "off"}])
+def test_a_run_cannot_loosen_a_protection(dataset: dict[str, object]) -> None:
+    with pytest.raises(RunOptionsInvalid, match="loosen a protection"):
+        check_options(DEFAULT_METHOD, {"dataset": dataset})

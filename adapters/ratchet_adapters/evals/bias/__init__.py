@@ -1,0 +1,1 @@
+"""Bias: stereotype preference, counterfactual gaps, answers under bias, associations of embeddings."""

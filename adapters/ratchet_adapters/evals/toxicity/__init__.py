@@ -1,0 +1,1 @@
+"""Toxic degeneration: how rude a model's own continuations get."""
