@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ratchet.cli.output import DEFAULT_ADDRESS, Address, Json, print_json, table
+from ratchet_server.cli.adapter_name import adapter_digest
 from ratchet_server.cli.failures import explained
 from ratchet_server.cli.threads import share_cores
 
@@ -51,20 +52,6 @@ def evaluate(
         raise typer.Exit(1)
 
 
-async def _digest(address: str, name: str) -> str:
-    """Alias or prefix to the digest that every answer must then name; "base" stays."""
-    from ratchet.client import AsyncRatchet
-    from ratchet.v1 import adapter_pb2
-
-    if name in ("", "base"):
-        return "base"
-    async with AsyncRatchet(address) as client:
-        if name in ("champion", "previous"):
-            routing = (await client.adapters.GetTraffic(adapter_pb2.GetTrafficRequest(), timeout=30)).routing
-            return (routing.champion if name == "champion" else routing.previous) or "base"
-        return (await client.adapters.Get(adapter_pb2.GetRequest(adapter=name), timeout=30)).adapter.digest
-
-
 async def _evaluate(address: str, adapter: str, names: list[str], rails: str) -> EvalResult:
     from ratchet_adapters.evals.judges.defaults import default_judges
     from ratchet_adapters.evals.remote import RemoteTarget
@@ -72,7 +59,7 @@ async def _evaluate(address: str, adapter: str, names: list[str], rails: str) ->
     from ratchet_adapters.evals.suites.registry import load_suite
     from ratchet_adapters.evals.suites.seed import seed_suites
 
-    adapter = await _digest(address, adapter)
+    adapter = await adapter_digest(address, adapter)
     suites = [load_suite(*name.split("=", 1)) for name in names] or list(seed_suites())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     async with RemoteTarget(address, rail_profile=rails) as target:
