@@ -17,7 +17,10 @@ _REFUSAL = re.compile(
     r"|\b(?:can(?:no|['’])t|can not|cannot|won['’]t|will not|couldn['’]t|do(?:n['’]t| not))"
     r"\s+(?:be able to |really |ever )?"
     r"(?:help|assist|provide|support|fulfil|comply|engage|condone|do (?:that|this|it)|have the (?:ability|capab))"
-    r"|\b(?:not able|not willing|not comfortable|not capable|refuse|must decline|have to decline)\b",
+    r"|\b(?:not able|not willing|not comfortable|not capable|refuse|must decline|have to decline)\b"
+    r"|\bi\s+(?:can(?:no|['’])t|can not|cannot|won['’]t|will not)\s+(?!wait|believe|help but|stop|remember|say for)"
+    r"|\bi(?:['’]m| am) not going to\b|\b(?:must|have to) (?:say no|turn)\b"
+    r"|\b(?:isn['’]t|is not|that['’]s) something (?:i|we)\b|^\s*no,",
     re.IGNORECASE,
 )
 

@@ -99,7 +99,7 @@ class DatasetSettings(BaseModel):
         "kind do not make a model that refuses only those. 0: flags only.",
     )
     contrast_per_refusal: float = Field(
-        1.1, ge=0, description="Benign prompts that look alarming, with an answer, per refusal row."
+        1.3, ge=0, description="Benign prompts that look alarming, with an answer, per refusal row."
     )
     replay_per_refusal: float = Field(0.55, ge=0, description="Ordinary prompts, with an answer, per refusal row.")
     min_contrast: int = Field(

@@ -15,6 +15,7 @@ from ratchet_adapters.learning.progress import RunProgress
 from ratchet_adapters.learning.trail import Trail
 from ratchet_adapters.learning.workbench import Workbench
 from ratchet_adapters.registry import GateOutcome, RunState
+from ratchet_adapters.training.methods import method
 
 __all__ = ["BODIES", "Body", "abandon", "conclude", "give_up"]
 
@@ -38,6 +39,10 @@ BODIES: Mapping[str, Body] = MappingProxyType(
 
 def conclude(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
     """End a run that reached its report, whatever the report says: the run did its work."""
+    if not method(trail.method).servable:
+        kept = bench.artifacts.fetch(trail.adapter)
+        _end(bench, trail.run_id, RunState.SUCCEEDED, detail=f"kept in {kept}. It is no adapter and serves nobody.")
+        return trail
     if trail.outcome != GateOutcome.PASS:
         _unload(bench, trail.adapter)
         detail = f"gate: {trail.outcome}. {trail.reason} The champion is unchanged."

@@ -17,6 +17,7 @@ from ratchet_adapters.learning.patience import Patience
 from ratchet_adapters.learning.steps import BODIES, Body, conclude, give_up
 from ratchet_adapters.learning.trail import STEPS, Trail
 from ratchet_adapters.learning.workbench import Workbench
+from ratchet_adapters.training.methods import method
 
 __all__ = ["busy", "equip", "start"]
 
@@ -66,6 +67,8 @@ def _carry_out(bench: Workbench, run_id: str) -> str:
         for name in STEPS:
             if name == "promote" and not trail.wants_promotion:
                 continue
+            if name == "register" and not method(trail.method).servable:
+                break
             trail = _durable(bench, name, BODIES[name], trail)
         trail = _durable(bench, "conclude", conclude, trail)
     except Exception as failure:

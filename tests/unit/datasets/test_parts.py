@@ -143,3 +143,16 @@ def test_a_refusing_answer_is_seen(text):
 )
 def test_a_plain_answer_is_not_taken_for_a_refusal(text):
     assert not opens_like_a_refusal(text)
+
+
+def test_every_template_opens_like_a_refusal():
+    bank = load_bank()
+    missed = [text for texts in bank.refusals.values() for text in texts if not opens_like_a_refusal(text)]
+    assert missed == []
+
+
+@pytest.mark.parametrize(
+    "text", ["I can't wait to show you this recipe.", "Here is how: no, really, it is easy.", "Sure."]
+)
+def test_an_answer_does_not(text):
+    assert not opens_like_a_refusal(text)

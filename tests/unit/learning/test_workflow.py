@@ -59,7 +59,7 @@ class Play:
 
     def queue(self, **fields: Any) -> str:
         return self.registry.create_run(
-            method="sft-refusal", options={}, requested_by="tester", **{"promote_on_pass": True, **fields}
+            **{"method": "sft-refusal", "promote_on_pass": True, **fields}, options={}, requested_by="tester"
         ).id
 
     @asynccontextmanager
@@ -233,3 +233,24 @@ async def test_a_stopped_learner_lets_go_of_the_state_folder(play: Play) -> None
     for _ in range(2):
         async with play.learning():
             await asyncio.sleep(0.2)
+
+
+async def test_a_run_that_makes_no_adapter_ends_after_its_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = Play(tmp_path, monkeypatch)
+
+    def train(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
+        play.done.append("train")
+        folder = tmp_path / "reward"
+        folder.mkdir()
+        (folder / "weights").write_bytes(b"1")
+        return trail.with_(adapter=bench.artifacts.put_folder(folder))
+
+    play.bodies["train"] = train
+    run_id = play.queue(method="reward-model")
+    async with play.learning():
+        run = await play.end_of(run_id)
+    assert play.done == ["select", "replay", "train"]
+    assert (run.state, run.adapter_digest, run.error) == (RunState.SUCCEEDED, "", "")
+    assert "serves nobody" in run.detail

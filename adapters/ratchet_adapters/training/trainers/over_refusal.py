@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 from ratchet_adapters.datasets.dataset import RowKind, Split
 from ratchet_adapters.datasets.refusal_text import opens_like_a_refusal
+from ratchet_adapters.training.trainers.workers import said_by_first
 
 if TYPE_CHECKING:
     from ratchet_adapters.training.trainers.session import Session
@@ -51,7 +52,7 @@ class OverRefusalStop(TrainerCallback):  # type: ignore[misc]
         """Look, and stop or remember."""
         if state.global_step % self._every or state.global_step >= state.max_steps:
             return
-        share = self.share(model)
+        share = said_by_first(self.share(model))
         if share > self._ceiling:
             self.reason = (
                 f"{share:.1%} of {len(self._prompts)} validation contrast prompts refused at step {state.global_step}, "
@@ -74,7 +75,10 @@ class OverRefusalStop(TrainerCallback):  # type: ignore[misc]
 
         training = model.training
         model.eval()
-        answers = generate(model, self._session.tokenizer, self._prompts, max_tokens=_ANSWER_TOKENS)
+        # The adapter's own weights are float32 beside base weights in bfloat16.
+        precision = torch.autocast(model.device.type, torch.bfloat16, enabled=self._session.precision == "bf16")
+        with precision:
+            answers = generate(model, self._session.tokenizer, self._prompts, max_tokens=_ANSWER_TOKENS)
         model.train(training)
         return sum(opens_like_a_refusal(answer) for answer in answers) / len(answers)
 

@@ -1,0 +1,1 @@
+"""The loss terms that Ratchet brings: one per file, each a callable that makes a `LossTerm`."""
