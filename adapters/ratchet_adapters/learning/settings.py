@@ -13,10 +13,12 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ratchet_adapters.artifacts.settings import ArtifactSettings
+from ratchet_adapters.cluster.settings import RaySettings
 from ratchet_adapters.datasets.settings import DatasetSettings
 from ratchet_adapters.evals.settings import EvalSettings
 from ratchet_adapters.learning.options import RunOptions, run_options
 from ratchet_adapters.registry.settings import RegistrySettings
+from ratchet_adapters.training.backends.backend import BackendName
 from ratchet_adapters.training.settings import ProcessSettings
 
 __all__ = ["LearnerSettings"]
@@ -55,6 +57,8 @@ class LearnerSettings(BaseSettings):
         default_factory=dict, description='Changes to the methods\' recipes, by method: {"sft-refusal": {"rank": 8}}.'
     )
     process: ProcessSettings = Field(default_factory=ProcessSettings, description="What a training process may use.")
+    backend: BackendName = Field("local", description="Where trainings run: one process here, or workers on Ray.")
+    ray: RaySettings = Field(default_factory=RaySettings, description="The Ray cluster, for the backend ray.")
     embed_texts: bool = Field(True, description="Find near duplicates by sentence embeddings too, not by words alone.")
     allow_promotion: bool = Field(True, description="Whether a run that asks for it may promote on PASS.")
     evaluation: EvalSettings = Field(default_factory=EvalSettings, description="How candidates are asked and scored.")

@@ -20,7 +20,9 @@ from ratchet_adapters.learning.suites import evaluation_suites
 from ratchet_adapters.learning.trail import Trail
 from ratchet_adapters.learning.workbench import Workbench
 from ratchet_adapters.registry import AdapterRecord, CurvePoint, DatasetRecord
+from ratchet_adapters.training.arithmetic import ArithmeticSettings
 from ratchet_adapters.training.job import Progress, TrainingJob
+from ratchet_adapters.training.methods import method
 
 __all__ = ["register", "replay", "select", "train"]
 
@@ -32,16 +34,16 @@ def select(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
 
     Raises:
         UnknownMethod, RunOptionsInvalid: The run asks for what no learner could carry out.
-        NothingToLearn: No flag has been accepted.
+        NothingToLearn: No flag has been accepted, and the method learns from flags.
         ServerUnavailable: The serving engine is not ready, so the base model is not known.
     """
     run = bench.registry.run(trail.run_id)
-    bench.settings.options_of(run.method, run.options)
+    options = bench.settings.options_of(run.method, run.options)
     status = bench.engine().status()
     if not status.ready:
         raise ServerUnavailable(bench.settings.server, "its engine is not ready yet")
     ids = [flag.id for flag in _accepted(bench)]
-    if not ids:
+    if not ids and options.dataset.min_refusals:
         raise NothingToLearn(bench.flags.counts()["state"][FlagState.OPEN])
     progress.done(f"{len(ids)} accepted flags")
     return trail.with_(
@@ -95,16 +97,19 @@ def replay(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
 
 
 def train(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
-    """Train the adapter in a process of its own, from its last checkpoint if there is one, and store its files.
+    """Train the adapter, here or on a cluster, from its last checkpoint if there is one, and store its files.
 
     Raises:
         BaseModelUnusable: The base model is not here, or is not the one that is served.
+        ArtifactMissing: An adapter that the run's options name is not in the store.
         TrainingError: Training failed.
     """
-    from ratchet_adapters.training.trainers.process import train_in_process
+    from ratchet_adapters.training.backends.backend import training_backend
 
     settings = bench.settings
     folder = bench.run_folder(trail.run_id)
+    recipe = settings.options_of(trail.method, trail.options or {}).training
+    named = recipe.adapters if isinstance(recipe, ArithmeticSettings) else ()
     job = TrainingJob(
         method=trail.method,
         dataset=bench.artifacts.fetch(trail.dataset),
@@ -112,8 +117,9 @@ def train(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
         base_fingerprint=trail.base_fingerprint,
         output=folder / "adapter",
         work=folder / "training",
-        settings=settings.options_of(trail.method, trail.options or {}).training,
+        settings=recipe,
         process=settings.process,
+        inputs={digest: bench.artifacts.fetch(digest) for digest in named},
     )
     # What a killed learner had already shown; steps that are done again replace their points.
     progress.curve(bench.registry.run(trail.run_id).curve)
@@ -130,7 +136,7 @@ def train(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
         progress.report(tally.fraction, tally.detail)
         return False
 
-    result = train_in_process(job, on_progress, should_stop)
+    result = training_backend(settings.backend, settings.ray).run(job, on_progress, should_stop)
     progress.curve([CurvePoint(point.step, point.loss, point.metrics) for point in result.curve])
     digest = bench.artifacts.put_folder(result.adapter)
     summary = (
@@ -147,6 +153,10 @@ def register(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
     Raises:
         CandidateRefused: It is not an adapter that could be served.
     """
+    if not method(trail.method).servable:
+        raise CandidateRefused(
+            trail.adapter, f"{trail.method} makes no adapter; its output is in the artifact store, for other trainings"
+        )
     folder = bench.artifacts.fetch(trail.adapter)
     try:
         found = inspect_adapter(

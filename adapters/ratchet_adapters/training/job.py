@@ -46,6 +46,7 @@ class TrainingJob:
         work: Folder for checkpoints and logs; the same folder continues an interrupted job.
         settings: The recipe.
         process: Limits of the process.
+        inputs: Folders of the adapters that the settings name, by that name; empty for methods that start from none.
     """
 
     method: str
@@ -56,6 +57,7 @@ class TrainingJob:
     work: Path
     settings: Recipe
     process: ProcessSettings
+    inputs: Mapping[str, Path] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values that `from_json` reads."""
@@ -68,6 +70,7 @@ class TrainingJob:
             "work": str(self.work),
             "settings": self.settings.model_dump(mode="json"),
             "process": self.process.model_dump(mode="json"),
+            "inputs": {name: str(folder) for name, folder in self.inputs.items()},
         }
 
     @classmethod
@@ -84,6 +87,7 @@ class TrainingJob:
             work=Path(value["work"]),
             settings=method(value["method"]).settings.model_validate(value["settings"]),
             process=ProcessSettings.model_validate(value["process"]),
+            inputs={name: Path(folder) for name, folder in value.get("inputs", {}).items()},
         )
 
 

@@ -28,7 +28,13 @@ __all__ = ["GROUP", "LossTerm", "TermChoice", "TermLoss", "TermModel", "TermStep
 
 GROUP = "ratchet.loss_terms"
 
-_BUILT_IN: Mapping[str, str] = {}
+_BUILT_IN: Mapping[str, str] = {
+    "penalised-sampling": "ratchet_adapters.training.loss_terms.penalised_sampling:PenalisedSampling",
+    "unlikelihood": "ratchet_adapters.training.loss_terms.unlikelihood:Unlikelihood",
+    "counterfactual": "ratchet_adapters.training.loss_terms.counterfactual:Counterfactual",
+    "frozen-classifier": "ratchet_adapters.training.loss_terms.frozen_classifier:FrozenClassifier",
+    "rerouting": "ratchet_adapters.training.loss_terms.rerouting:Rerouting",
+}
 """Name to "module:callable"."""
 
 

@@ -29,6 +29,7 @@ class Method:
         settings: The type of its recipe; `settings(**options)` validates a run's options.
         trainer: "module:function" of `train(job, on_progress) -> TrainingResult`.
         dataset: Settings of the dataset build that this method needs, laid over the learner's and under a run's own.
+        servable: Whether its output is an adapter that can be registered, gated and served. A reward model is not.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Method:
     settings: type[Recipe]
     trainer: str
     dataset: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    servable: bool = True
 
     def load(self) -> Callable[[TrainingJob, Callable[[Progress], None] | None], TrainingResult]:
         """Import the trainer and return its function."""

@@ -10,7 +10,20 @@ from functools import cache
 from importlib.metadata import entry_points
 from types import MappingProxyType
 
-from ratchet_adapters.training import sft_refusal
+from ratchet_adapters.training import (
+    arithmetic,
+    bias_penalised,
+    constitutional,
+    dpo,
+    grpo,
+    kto,
+    orpo,
+    rerouting,
+    reward_model,
+    rloo,
+    sft_refusal,
+    toxicity_penalised,
+)
 from ratchet_adapters.training.errors import MethodUnknown
 from ratchet_adapters.training.method import Method
 
@@ -20,7 +33,21 @@ GROUP = "ratchet.methods"
 """Entry points of this group are `Method` objects; one with the name of a built-in method replaces it."""
 
 SFT_REFUSAL = sft_refusal.METHOD.name
-_BUILT_IN = (sft_refusal.METHOD,)
+_BUILT_IN = (
+    sft_refusal.METHOD,
+    dpo.METHOD,
+    kto.METHOD,
+    orpo.METHOD,
+    reward_model.METHOD,
+    grpo.METHOD,
+    rloo.METHOD,
+    toxicity_penalised.METHOD,
+    bias_penalised.METHOD,
+    rerouting.METHOD,
+    constitutional.METHOD,
+    arithmetic.SCALE,
+    arithmetic.COMBINE,
+)
 
 
 @cache

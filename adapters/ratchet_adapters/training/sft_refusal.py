@@ -19,6 +19,7 @@ __all__ = ["METHOD", "SftSettings"]
 class SftSettings(Recipe):
     """The recipe of `sft-refusal`, and of every method that adds terms to its loss."""
 
+    epochs: float = Field(2.0, gt=0, le=20, description="Passes over the train rows.")
     rows_per_sequence: int = Field(
         4, ge=1, description="Rows packed behind one copy of the chat template's system message."
     )

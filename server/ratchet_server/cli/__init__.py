@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ratchet_server.cli import demo, diagnose, doctor, evaluate, learn, ledger, models, serve
+from ratchet_server.cli import demo, diagnose, doctor, evaluate, learn, ledger, models, score, serve, tune
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -17,4 +17,6 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(ledger.app, name="ledger")
     app.add_typer(models.app, name="models")
     app.command("doctor")(doctor.doctor)
+    app.command("score")(score.score)
+    app.command("tune")(tune.tune)
     app.command("demo")(demo.demo)

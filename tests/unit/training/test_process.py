@@ -121,7 +121,7 @@ def test_two_trainings_never_share_a_work_folder(make_job):
 
 
 def test_a_child_without_progress_is_ended(make_job, monkeypatch):
-    monkeypatch.setattr(process, "_command", lambda job: [sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(process, "_command", lambda job, module: [sys.executable, "-c", "import time; time.sleep(60)"])
     with pytest.raises(TrainingStalled):
         train_in_process(make_job(process={"stall_seconds": 0.3}))
 

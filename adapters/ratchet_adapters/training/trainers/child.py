@@ -19,14 +19,14 @@ from ratchet_adapters.training.job import Progress, TrainingJob
 from ratchet_adapters.training.methods import method
 from ratchet_adapters.training.trainers.files import OUTCOME, PROGRESS, write_json
 
-__all__ = ["main"]
+__all__ = ["die_with", "main"]
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main(job_file: str, parent: int) -> int:
     """Run the job described in a file and return the exit code."""
-    _die_with(parent)
+    die_with(parent)
     job = TrainingJob.from_json(json.loads(Path(job_file).read_text(encoding="utf-8")))
     work = Path(job_file).parent
     os.nice(job.process.nice)
@@ -46,7 +46,8 @@ def main(job_file: str, parent: int) -> int:
     return 0
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """Have this process killed when its parent ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -18,6 +18,7 @@ from ratchet_adapters.training.sft_refusal import SftSettings
 from ratchet_adapters.training.trainers.encoding import Encoded, Lessons
 from ratchet_adapters.training.trainers.packing import Packed, pack
 from ratchet_adapters.training.trainers.terms import ModelInTraining, Terms
+from ratchet_adapters.training.trainers.workers import mean
 
 __all__ = ["BatchCollator", "CompletionTrainer"]
 
@@ -30,8 +31,11 @@ class BatchCollator:
         self._settings = settings
         self._pad = pad
 
-    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Packed]:
-        """Return the batch of the only example: the loader reads one scheduled batch at a time."""
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return the share of the only example: the loader reads one at a time.
+
+        Beside its tensors: the weight of the whole batch, by which its loss is divided, and the number of its shares.
+        """
         (example,) = examples
         pool: tuple[Encoded, ...] = self._lessons.validation if example["held_out"] else self._lessons.rows
         anchor = self._lessons.anchors[example["anchor"]] if example["anchor"] >= 0 else ()
@@ -44,7 +48,12 @@ class BatchCollator:
             tail_weight=self._settings.tail_weight,
             anchor=anchor,
         )
-        return {"packed": packed}
+        whole = sum(self._weight(pool[number]) for number in example["whole"])
+        return {"packed": packed, "whole": whole, "shares": example["of"]}
+
+    def _weight(self, row: Encoded) -> float:
+        head = min(len(row.completion), self._settings.head_tokens)
+        return head + self._settings.tail_weight * (len(row.completion) - head)
 
 
 class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
@@ -82,10 +91,11 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
             hidden = _hidden(inner, batch.input_ids, batch.position_ids, batch.mask)
             logits = _logits(inner, hidden, torch.cat([batch.sources, batch.anchor_sources]))
         nats = functional.cross_entropy(logits[:taught], batch.targets, reduction="none")
-        loss = self._recipe.completion_weight * (nats * batch.weights).sum() / batch.weights.sum()
+        # The mean over the workers of what they return is the loss of the whole batch.
+        loss = self._recipe.completion_weight * (nats * batch.weights).sum() / inputs["whole"] * inputs["shares"]
         if batch.anchor_ids.numel():
             drift = self._drift(inner, batch, logits[taught:])
-            loss = loss + self._recipe.anchor_weight * drift
+            loss = loss + self._recipe.anchor_weight * drift * inputs["shares"]
             self._show({"kl": float(drift.detach())})
         if self._terms and model.training:
             # The terms are taken once per optimiser step, with its last part, and weigh as much as all parts together.
@@ -93,7 +103,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
                 return (loss, {"loss": loss.detach()}) if return_outputs else loss
             added, shown = self._terms.loss(self._in_training(inner), self.state.global_step + 1, self.state.max_steps)
             loss = loss + added * self._recipe.accumulate
-            self._show({"completion": float(loss.detach() - added.detach()), **shown})
+            self._show({"completion": mean(float(loss.detach() - added.detach())), **shown})
         return (loss, {"loss": loss.detach()}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

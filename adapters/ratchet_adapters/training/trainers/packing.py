@@ -94,7 +94,8 @@ def pack(
     ids[0, own] = torch.tensor(list(anchor), dtype=torch.long)
     positions[0, own] = torch.arange(len(anchor))
     segments[0, own] = _ANCHOR
-    taught += [(0, 0, 0.0)] * (-len(taught) % _ROUND)
+    # A worker whose share has no rows still goes through the step.
+    taught += [(0, 0, 0.0)] * (-len(taught) % _ROUND if taught else _ROUND)
     sources, targets, weights = zip(*taught, strict=True)
     return Packed(
         input_ids=ids,

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ def train_in_process(
     job: TrainingJob,
     on_progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    *,
+    child: Sequence[str] = (_MODULE,),
 ) -> TrainingResult:
     """Train in a child process and wait for it. Blocks: call it from a thread in asyncio code.
 
@@ -49,6 +51,7 @@ def train_in_process(
         job: What to train.
         on_progress: Called for each finished step, in this thread, in order.
         should_stop: Asked about five times a second; true ends the child and raises TrainingCancelled.
+        child: Module that the child runs, and its arguments in front of the job file and this process's id.
 
     Raises:
         MethodUnknown: No such method.
@@ -62,7 +65,7 @@ def train_in_process(
     job.work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(job.work / LOCK, timeout=0):
-            return _finished(job) or _run(job, on_progress, should_stop or (lambda: False))
+            return _finished(job) or _run(job, child, on_progress, should_stop or (lambda: False))
     except Timeout:
         raise WorkFolderBusy(job.work) from None
 
@@ -77,14 +80,17 @@ def _finished(job: TrainingJob) -> TrainingResult | None:
 
 
 def _run(
-    job: TrainingJob, on_progress: Callable[[Progress], None] | None, should_stop: Callable[[], bool]
+    job: TrainingJob,
+    module: Sequence[str],
+    on_progress: Callable[[Progress], None] | None,
+    should_stop: Callable[[], bool],
 ) -> TrainingResult:
     for name in (OUTCOME, PROGRESS):
         (job.work / name).unlink(missing_ok=True)
     write_json(job.work / JOB, job.to_json())
     with (job.work / LOG).open("wb") as log:
         child = subprocess.Popen(
-            _command(job),
+            _command(job, module),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -132,8 +138,8 @@ def _outcome(job: TrainingJob, exit_code: int | None) -> TrainingResult:
     raise TrainingFailed(str(outcome["error"]), str(outcome["message"]))
 
 
-def _command(job: TrainingJob) -> list[str]:
-    return [sys.executable, "-m", _MODULE, str(job.work / JOB), str(os.getpid())]
+def _command(job: TrainingJob, module: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", *module, str(job.work / JOB), str(os.getpid())]
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -6,12 +6,13 @@ A resumed job then sees exactly the batches it has not seen. It must not know to
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 from ratchet_adapters.training.sft_refusal import SftSettings
 
-__all__ = ["Batch", "schedule"]
+__all__ = ["Batch", "Share", "schedule", "shares"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,23 @@ class Batch:
 
     rows: tuple[int, ...]
     anchor: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one worker computes of a batch.
+
+    Attributes:
+        rows: Numbers of its own rows; may be empty.
+        whole: Numbers of the rows of the whole batch: the loss is a mean over all of them.
+        anchor: Number of the anchor text, or -1: one worker has it.
+        of: Number of shares the batch was divided into.
+    """
+
+    rows: tuple[int, ...]
+    whole: tuple[int, ...]
+    anchor: int
+    of: int
 
 
 def schedule(rows: int, anchors: int, settings: SftSettings) -> list[Batch]:
@@ -45,3 +63,16 @@ def schedule(rows: int, anchors: int, settings: SftSettings) -> list[Batch]:
         batches += [tuple(order[start : start + size]) for start in range(0, rows, size)]
     anchored = anchors > 0 and settings.anchor_weight > 0
     return [Batch(batch, rng.randrange(anchors) if anchored else -1) for batch in batches[:steps]]
+
+
+def shares(batches: Sequence[Batch], workers: int) -> list[Share]:
+    """Divide each batch among the workers; the share of worker w of batch b is at place b * workers + w.
+
+    Together the shares hold each row of the batch once. The first worker has the anchor text, and never more rows than
+    another one.
+    """
+    return [
+        Share(batch.rows[workers - 1 - worker :: workers], batch.rows, -1 if worker else batch.anchor, workers)
+        for batch in batches
+        for worker in range(workers)
+    ]

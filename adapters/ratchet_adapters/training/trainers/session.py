@@ -15,12 +15,21 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ratchet_adapters.datasets.dataset import Dataset, Row, RowKind, Split, read_dataset
-from ratchet_adapters.training.errors import NothingToTrain
+from ratchet_adapters.training.errors import BatchNotShared, NothingToTrain
 from ratchet_adapters.training.job import Progress, TrainingJob, TrainingResult
 from ratchet_adapters.training.trainers.checkpoints import claim, last_checkpoint, mark_finished
 from ratchet_adapters.training.trainers.model import load_model, load_tokenizer
 from ratchet_adapters.training.trainers.precision import resolve_precision
 from ratchet_adapters.training.trainers.saving import save_adapter
+from ratchet_adapters.training.trainers.workers import (
+    averaging,
+    check_equal,
+    first_goes_first,
+    is_first,
+    said_by_first,
+    wait_for_all,
+    workers,
+)
 
 __all__ = ["OnProgress", "Session", "Work", "carry_out"]
 
@@ -85,10 +94,13 @@ class Session:
         import torch
 
         settings = self.job.settings
+        size, left = divmod(settings.batch_size, settings.accumulate * workers())
+        if left and "per_device_train_batch_size" not in own:
+            raise BatchNotShared(settings.batch_size, settings.accumulate, workers())
         common = {
             "output_dir": str(self.job.work),
             "num_train_epochs": settings.epochs,
-            "per_device_train_batch_size": settings.batch_size // settings.accumulate,
+            "per_device_train_batch_size": size,
             "gradient_accumulation_steps": settings.accumulate,
             "learning_rate": settings.learning_rate,
             "lr_scheduler_type": "cosine",
@@ -101,6 +113,8 @@ class Session:
             "bf16": False,
             "fp16": False,
             "use_cpu": not torch.cuda.is_available(),
+            # Naming one would make a training of one process distributed.
+            "ddp_backend": "gloo" if workers() > 1 and not torch.cuda.is_available() else None,
             "gradient_checkpointing": False,
             "dataloader_pin_memory": False,
             "logging_steps": 1,
@@ -117,6 +131,9 @@ class Session:
 
 def carry_out(job: TrainingJob, on_progress: OnProgress | None, prepare: Callable[[Session], Work]) -> TrainingResult:
     """Train in this process and return when the adapter folder is there.
+
+    Where this process is one of several workers (`torch.distributed` is initialised), all of them call this with the
+    same job and folders that all can see; each computes its share of every step, and the first one saves.
 
     A work folder with finished checkpoints of the same job is continued; the batches, and so the loss curve, are then
     the same as without the interruption.
@@ -140,7 +157,8 @@ def carry_out(job: TrainingJob, on_progress: OnProgress | None, prepare: Callabl
 
     dataset = read_dataset(job.dataset)
     session = Session(job, dataset, resolve_precision(job.settings.precision))
-    claim(job.work, _identity(session))
+    with first_goes_first():
+        claim(job.work, _identity(session))
     work = prepare(session)
     if not work.rows:
         raise NothingToTrain(job.dataset)
@@ -151,14 +169,23 @@ def carry_out(job: TrainingJob, on_progress: OnProgress | None, prepare: Callabl
         if on_progress is not None:
             on_progress(progress)
 
-    report = StepReport(on_step, lambda step: mark_finished(job.work, step))
     trainer = work.trainer
+
+    def on_saved(step: int) -> None:
+        check_equal(trainer.model)
+        wait_for_all()
+        if is_first():
+            mark_finished(job.work, step)
+
+    report = StepReport(on_step, on_saved)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(report)
     stop = OverRefusalStop.of(session)
     if stop is not None:
         trainer.add_callback(stop)
-    checkpoint = last_checkpoint(job.work)
+    if workers() > 1:
+        trainer.training_step = averaging(trainer)
+    checkpoint = said_by_first(last_checkpoint(job.work) if is_first() else None)
     began = time.monotonic()
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint[1]))
     for entry in trainer.state.log_history:
@@ -169,7 +196,10 @@ def carry_out(job: TrainingJob, on_progress: OnProgress | None, prepare: Callabl
     model = trainer.accelerator.unwrap_model(trainer.model)
     if stop is not None:
         stop.restore(model)
-    save_adapter(job, dataset, model)
+    check_equal(model)
+    with first_goes_first():
+        if is_first():
+            save_adapter(job, dataset, model)
     return TrainingResult(
         adapter=job.output,
         steps=int(trainer.state.global_step),

@@ -12,8 +12,9 @@ from ratchet_adapters.datasets.dataset import RowKind, Split
 from ratchet_adapters.training.job import TrainingJob, TrainingResult
 from ratchet_adapters.training.sft_refusal import SftSettings
 from ratchet_adapters.training.trainers.encoding import encode
-from ratchet_adapters.training.trainers.schedule import Batch, schedule
+from ratchet_adapters.training.trainers.schedule import Batch, schedule, shares
 from ratchet_adapters.training.trainers.session import OnProgress, Session, Work, carry_out
+from ratchet_adapters.training.trainers.workers import workers
 
 __all__ = ["train"]
 
@@ -51,7 +52,7 @@ def _prepare(session: Session) -> Work:
         args=session.arguments(
             SFTConfig,
             max_steps=math.ceil(len(batches) / settings.accumulate),
-            # One element of the dataset is one scheduled part of a step.
+            # One element of the dataset is one worker's share of one scheduled part of a step; workers take turns.
             per_device_train_batch_size=1,
             per_device_eval_batch_size=1,
             train_sampling_strategy="sequential",
@@ -59,8 +60,12 @@ def _prepare(session: Session) -> Work:
             remove_unused_columns=False,
             prediction_loss_only=True,
         ),
-        train_dataset=Table.from_list([{**asdict(batch), "held_out": False} for batch in batches] or [{"rows": []}]),
-        eval_dataset=Table.from_list([{**asdict(batch), "held_out": True} for batch in checks]) if checks else None,
+        train_dataset=Table.from_list(
+            [{**asdict(share), "held_out": False} for share in shares(batches, workers())] or [{"rows": []}]
+        ),
+        eval_dataset=Table.from_list([{**asdict(share), "held_out": True} for share in shares(checks, 1)])
+        if checks
+        else None,
         processing_class=tokenizer,
         data_collator=BatchCollator(lessons, settings, tokenizer.pad_token_id),
         callbacks=[terms] if terms else [],

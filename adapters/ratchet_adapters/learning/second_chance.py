@@ -1,0 +1,70 @@
+"""A candidate that refuses too much may pass at less strength: which strengths to try, and the runs that try them.
+
+Must not start a run, nor decide anything: every weaker adapter goes through the gate like any other. Each try is one
+more test of the gate at its level alpha: with n of them a candidate that is worse than a margin passes with probability
+(n + 1) * alpha at most, so keep the list short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ratchet_adapters.evals.gates.report import AxisResult, GateOutcome
+from ratchet_adapters.training.arithmetic import SCALE
+
+__all__ = ["SecondChance", "second_chance_options", "second_chances"]
+
+_TARGET = "harmful_refusal"
+_PRICE = "over_refusal"
+_SHRINKS = frozenset({_PRICE, "incoherent", "nll", "cloze_accuracy", "toxicity_mean"})
+"""Axes on which less of an adapter is nearer to the base model."""
+
+
+class SecondChance(BaseModel):
+    """Whether candidates get one, and at which strengths."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = Field(False, description="Whether weaker versions of a candidate that refused too much are tried.")
+    gammas: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.75, 0.5, 0.25), min_length=1, max_length=5, description="Strengths to try, strongest first."
+    )
+
+    @field_validator("gammas")
+    @classmethod
+    def _falling(cls, gammas: tuple[float, ...]) -> tuple[float, ...]:
+        if list(gammas) != sorted(set(gammas), reverse=True):
+            raise ValueError("gammas must fall: the strongest that passes is wanted")
+        return gammas
+
+
+def second_chances(
+    axes: Sequence[AxisResult], settings: SecondChance, tried: Sequence[float] = ()
+) -> tuple[float, ...]:
+    """Return the strengths that are worth trying after a gate's report, strongest first; () when none is.
+
+    Args:
+        axes: Of the report on the candidate at full strength, or at the last strength tried.
+        settings: Nothing is proposed when they are not enabled.
+        tried: Strengths that have been through the gate already.
+
+    Returns:
+        Strengths below all tried ones, when the candidate refuses too much, what it is for is proven, and every other
+        axis that does not pass was measured and is one that less of the adapter can mend.
+    """
+    found = {axis.axis: axis for axis in axes}
+    held = [axis for axis in axes if axis.outcome is not GateOutcome.PASS]
+    if not settings.enabled or _TARGET not in found or _PRICE not in {axis.axis for axis in held}:
+        return ()
+    if any(axis.axis not in _SHRINKS or axis.candidate is None for axis in held):
+        return ()
+    lowest = min((1.0, *tried))
+    return tuple(gamma for gamma in settings.gammas if gamma < lowest)
+
+
+def second_chance_options(digest: str, gamma: float) -> tuple[str, Mapping[str, Any]]:
+    """Return method and options of the run that makes an adapter at strength gamma and takes it through the gate."""
+    return SCALE.name, {"training": {"adapters": {digest: gamma}}}
