@@ -2,10 +2,10 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve check bench protos lock format clean
+.PHONY: help setup demo test serve check bench bench-learning protos lock format clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: ## install everything into .venv and prepare the models (the others do this by themselves)
 	@scripts/setup
@@ -29,6 +29,9 @@ check: setup ## ruff, mypy strict, import-linter, buf lint / format / breaking
 bench: setup ## benchmarks: ratios taken side by side
 	@for b in tests/benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b; done
 
+bench-learning: setup ## every training method against its yardstick, about 40 minutes
+	@$(BIN)/python -m tests.benchmarks.learning
+
 protos: setup ## regenerate the stubs from proto/
 	@scripts/protos
 
@@ -39,4 +42,4 @@ format: setup ## ruff and buf format
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format . ; $(BIN)/buf format -w --exclude-path proto/buf
 
 clean: ## remove what was generated here (not the model cache)
-	rm -rf $(VENV) demo-report .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo-report bench-report .pytest_cache .mypy_cache .ruff_cache

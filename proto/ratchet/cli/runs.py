@@ -17,8 +17,13 @@ app = typer.Typer(no_args_is_help=True, help="Learning runs and their gate repor
 
 
 def train(
-    method: Annotated[str, typer.Option(help="Training method.")] = "sft-refusal",
-    options: Annotated[str, typer.Option(help="Settings of the method as JSON, e.g. '{\"rank\": 8}'.")] = "",
+    method: Annotated[str, typer.Option(help="Training method; docs/learning.md compares them.")] = "sft-refusal",
+    options: Annotated[
+        str,
+        typer.Option(
+            help='Changes for this run as JSON, e.g. \'{"training": {"rank": 8}, "dataset": {"mix": "refusal"}}\'.'
+        ),
+    ] = "",
     promote: Annotated[bool, typer.Option("--promote", help="Promote the candidate if the gate says PASS.")] = False,
     watch: Annotated[bool, typer.Option(help="Follow the run to its end.")] = True,
     address: Address = DEFAULT_ADDRESS,

@@ -1,0 +1,59 @@
+"""Benchmark of `dpo`: does the held-out margin rise, and do over-refusal pairs cure a model that refuses too much?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.learning.preference import (
+    Bench,
+    compared,
+    interval,
+    loaded,
+    merged,
+    prepared,
+    refusals,
+    trained,
+)
+
+from ratchet_adapters.datasets.dataset import FORMAT, Dataset, RowKind, read_dataset, rows_digest
+
+
+def measure(base: Path, work: Path, *, quick: bool) -> dict[str, Any]:
+    """Train on seed pairs and compare held-out margins, then cure a model that refuses too much."""
+    bench = prepared(base, work, quick=quick)
+    recipe = {"epochs": 1.0 if quick else 2.0, "batch_size": 8, "completion_tokens": bench.size.tokens}
+    result = trained(bench, work / "dpo", "dpo", **recipe)
+    return {
+        **compared(bench, result),
+        "over_refusing_start": cure(bench, work / "cure", **recipe),
+    }
+
+
+def cure(bench: Bench, work: Path, **recipe: Any) -> dict[str, Any]:
+    """Return refusal on held-out harmful prompts and twins: of the base, after refusals alone, after `dpo` on that.
+
+    Args:
+        bench: Pairs to train on and held-out prompts.
+        work: Folder for the models.
+        recipe: Of `dpo`.
+    """
+    rows = [row for row in read_dataset(bench.dataset).rows if row.kind is RowKind.REFUSAL]
+    refusing = Dataset(tuple(rows), {"format": FORMAT, "rows_digest": rows_digest(rows)}).write(work / "refusals")
+    alone = trained(replace(bench, dataset=refusing), work / "sft", "sft-refusal", epochs=6.0, anchor_weight=0.0)
+    start = replace(bench, base=merged(bench.base, alone.adapter, work / "start"))
+    cured = trained(start, work / "dpo", "dpo", **recipe)
+    models = {
+        "base": loaded(bench.base),
+        "refusals alone": loaded(start.base),
+        "then dpo": loaded(start.base, cured.adapter),
+    }
+    return {name: _refusal_rates(model, bench) for name, model in models.items()}
+
+
+def _refusal_rates(model: Any, bench: Bench) -> dict[str, dict[str, float]]:
+    return {
+        name: interval(refusals(model, bench, bench.held_out[name]), [pair.cluster for pair in bench.held_out[name]])
+        for name in ("harm", "over_refusal")
+    }

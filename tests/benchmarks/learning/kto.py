@@ -1,0 +1,22 @@
+"""Benchmark of `kto`: does the held-out preference margin rise, when each answer is judged by itself?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.learning.preference import compared, prepared, trained
+
+
+def measure(base: Path, work: Path, *, quick: bool) -> dict[str, Any]:
+    """Train on seed pairs and compare held-out margins; see `preference.compared`."""
+    bench = prepared(base, work, quick=quick)
+    result = trained(
+        bench,
+        work / "kto",
+        "kto",
+        epochs=1.0 if quick else 2.0,
+        batch_size=16,
+        completion_tokens=bench.size.tokens,
+    )
+    return compared(bench, result)
