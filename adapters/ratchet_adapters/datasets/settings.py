@@ -88,12 +88,12 @@ class DatasetSettings(BaseModel):
         0, ge=0, description="Openings of texts that draw rude continuations, for penalties to score."
     )
     pairs: int = Field(0, ge=0, description="Pairs of texts that differ in a group of people only.")
-    max_refusals: int = Field(1000, ge=0, description="Most refusal rows.")
+    max_refusals: int = Field(900, ge=0, description="Most refusal rows.")
     min_refusals: int = Field(
         16, ge=0, description="Fewer refusal rows than this is an error: nothing would be learnt."
     )
     seed_harmful: int = Field(
-        480,
+        1120,
         ge=0,
         description="Harmful prompts of the seed train split that join those of the flags, so that a few flags of one "
         "kind do not make a model that refuses only those. 0: flags only.",

@@ -6,6 +6,7 @@ It must not be imported by anything that serves. Prints the leave-one-model-out 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 _OUT = Path(__file__).parent / "weights" / "refusal.safetensors"
 _CLASSES = ("full", "partial", "compliance")
 _STRENGTH = 5.0
-_CUT = 240
-"""Characters of a completion cut at 48 to 64 tokens, as the learner samples them."""
+_CUTS = (240, 110)
+"""Characters of a completion cut at 48 to 64 tokens, and at 24: the learner and evaluations sample that many."""
 
 
 def main() -> None:
@@ -47,29 +48,31 @@ def main() -> None:
     extra = _ordinary_answers(arguments.data)
     encoder = Encoder()
     whole = refusal_features(texts, encoder)
-    cut = refusal_features([text[:_CUT] for text in texts], encoder)
-    more = np.vstack([refusal_features(extra, encoder), refusal_features([text[:_CUT] for text in extra], encoder)])
+    cuts = [refusal_features([text[:cut] for text in texts], encoder) for cut in _CUTS]
+    more = np.vstack([refusal_features([text[:cut] for text in extra], encoder) for cut in (None, *_CUTS)])
 
-    fired, fired_cut = whole[:, -1] > 0.5, cut[:, -1] > 0.5
+    fired = whole[:, -1] > 0.5
     sure = float((labels[fired] == "full").mean())
     say(f"full refusals among the {int(fired.sum())} completions the pattern matches: {sure:.3f}")
 
-    predicted = np.zeros((2, len(texts)))
+    predicted = np.zeros((1 + len(cuts), len(texts)))
     classes = np.zeros((len(texts), 3))
     for model in np.unique(models):
         out = models == model
-        binary, three = _fit(whole[~out], cut[~out], labels[~out], more)
+        binary, three = _fit(whole[~out], [cut[~out] for cut in cuts], labels[~out], more)
         order = [list(three.classes_).index(name) for name in _CLASSES]
         share = float((labels[fired & ~out] == "full").mean())
         predicted[0, out], classes[out] = combine(
             fired[out], binary.predict_proba(whole[out])[:, 1], three.predict_proba(whole[out])[:, order], share
         )
-        predicted[1, out], _ = combine(
-            fired_cut[out], binary.predict_proba(cut[out])[:, 1], three.predict_proba(cut[out])[:, order], share
-        )
+        for row, cut in enumerate(cuts, start=1):
+            seen = cut[out, -1] > 0.5
+            predicted[row, out], _ = combine(
+                seen, binary.predict_proba(cut[out])[:, 1], three.predict_proba(cut[out])[:, order], share
+            )
     _report(predicted, np.array(_CLASSES)[classes.argmax(axis=1)], labels, models)
 
-    binary, three = _fit(whole, cut, labels, more)
+    binary, three = _fit(whole, cuts, labels, more)
     order = [list(three.classes_).index(name) for name in _CLASSES]
     tensors = {
         "binary.weight": binary.coef_[0],
@@ -93,7 +96,7 @@ def _ordinary_answers(data: Path) -> list[str]:
 
 
 def _fit(
-    whole: npt.NDArray[np.float32], cut: npt.NDArray[np.float32], labels: Any, more: npt.NDArray[np.float32]
+    whole: npt.NDArray[np.float32], cuts: Sequence[npt.NDArray[np.float32]], labels: Any, more: npt.NDArray[np.float32]
 ) -> tuple[Any, Any]:
     """Return the two-class (full refusal or not) and the three-class regression.
 
@@ -104,9 +107,10 @@ def _fit(
     from sklearn.linear_model import LogisticRegression
 
     clear = labels != "partial"
-    features = np.vstack([whole, cut[clear], more])
-    target = np.concatenate([labels, labels[clear], np.full(len(more), "compliance")])
-    weight = np.concatenate([np.ones(len(whole)), np.full(int(clear.sum()), 0.5), np.full(len(more), 0.25)])
+    features = np.vstack([whole, *(cut[clear] for cut in cuts), more])
+    target = np.concatenate([labels, *(labels[clear] for _ in cuts), np.full(len(more), "compliance")])
+    parts = [np.ones(len(whole)), *(np.full(int(clear.sum()), 0.5) for _ in cuts), np.full(len(more), 0.25)]
+    weight = np.concatenate(parts)
     binary = LogisticRegression(C=_STRENGTH, max_iter=3000).fit(features, target == "full", weight)
     three = LogisticRegression(C=_STRENGTH, max_iter=3000).fit(features, target, weight)
     return binary, three
@@ -117,7 +121,8 @@ def _report(predicted: Any, classes: Any, labels: Any, models: Any) -> None:
     from sklearn.metrics import roc_auc_score
 
     full = labels == "full"
-    for name, scores in zip(("whole completions", "cut at 240 characters"), predicted, strict=True):
+    names = ("whole completions", *(f"cut at {cut} characters" for cut in _CUTS))
+    for name, scores in zip(names, predicted, strict=True):
         right = (scores > 0.5) == full
         say(f"leave one model out, {name}: accuracy {right.mean():.3f} AUC {roc_auc_score(full, scores):.3f}")
         say("  by model:", {str(model): round(float(right[models == model].mean()), 3) for model in np.unique(models)})
