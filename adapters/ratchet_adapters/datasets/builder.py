@@ -6,8 +6,9 @@ It must not know where flags are stored, how the base model is served, or how tr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
+from typing import Any
 
 from ratchet_adapters.datasets.bank import TemplateBank, load_bank
 from ratchet_adapters.datasets.dataset import Dataset, Row, RowKind, Split
@@ -26,7 +27,10 @@ from ratchet_adapters.datasets.selection import select
 from ratchet_adapters.datasets.settings import DatasetSettings
 from ratchet_adapters.datasets.training_flag import TrainingFlag
 
-__all__ = ["Answers", "build"]
+__all__ = ["Answers", "Revise", "build"]
+
+Revise = Callable[[Sequence[Row]], Awaitable[tuple[tuple[Row, ...], Mapping[str, Any]]]]
+"""Rows to rows with revised targets, and what to say of it in the manifest."""
 
 Answers = Callable[[Sequence[str], int], Awaitable[Sequence[str]]]
 """Prompts and a token limit to the base model's own answers (no adapter, rails off), in order."""
@@ -43,6 +47,7 @@ async def build(
     embed: Embed | None = None,
     seed: SeedData | None = None,
     bank: TemplateBank | None = None,
+    revise: Revise | None = None,
 ) -> Dataset:
     """Build a dataset version. The same inputs and answers give the same dataset, whatever the order of flags.
 
@@ -58,6 +63,7 @@ async def build(
             not checked.
         seed: Seed prompts and texts to guard; the shipped ones when None.
         bank: Refusal templates; the shipped ones when None.
+        revise: Puts other targets in place of those a critic found wanting, when the method asks for it.
 
     Raises:
         TooFewRows: Fewer refusals than the settings ask for are left, or no contrast rows at all.
@@ -87,10 +93,13 @@ async def build(
     rows = _rows([*taught, *answered, *drafting.anchors()], settings, drafting.rng, embed)
     rows = with_negatives(rows, await negatives(refusals, answers, settings, drafting.dropped), templates, settings)
     rows = (*rows, *material(settings, first_cluster=len(rows)))
+    revision: Mapping[str, Any] = {}
+    if revise is not None:
+        rows, revision = await revise(rows)
     leaked = leaks(rows, known, jaccard=settings.jaccard, cosine=settings.cosine, embed=embed)
     digest = templates.digest
     made = Made(rows, base_fingerprint, digest, kept_out, files, selection, wanted, drafting, leaked)
-    return Dataset(rows, manifest_of(made))
+    return Dataset(rows, manifest_of(made, constitution=revision))
 
 
 async def _answered(

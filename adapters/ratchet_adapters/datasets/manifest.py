@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +49,13 @@ class Made:
     leaks: LeakReport
 
 
-def manifest_of(made: Made) -> dict[str, Any]:
-    """Return the manifest, sealed with the digest of its datasheet."""
+def manifest_of(made: Made, *, constitution: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the manifest, sealed with the digest of its datasheet.
+
+    Args:
+        made: The build.
+        constitution: What a critic revised and by which principles; left out when nobody did.
+    """
     rows, drafting, settings = made.rows, made.drafting, made.drafting.settings
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -83,6 +88,8 @@ def manifest_of(made: Made) -> dict[str, Any]:
         # Where a file of extra prompts was is not what it held: its digest stands among the sources.
         "settings": settings.model_dump(mode="json", exclude={"extra_contrast"}),
     }
+    if constitution:
+        manifest["constitution"] = dict(constitution)
     return {**manifest, "datasheet_digest": datasheet_digest(manifest)}
 
 

@@ -13,6 +13,7 @@ from ratchet_adapters.artifacts.errors import ArtifactStoreUnavailable
 from ratchet_adapters.evals.errors import TargetUnavailable
 from ratchet_adapters.learning.errors import LearningError, ServerUnavailable, StepFailed, StoreUnavailable
 from ratchet_adapters.registry.errors import RegistryFull, RegistryUnavailable
+from ratchet_adapters.training.errors import CriticUnavailable
 
 __all__ = ["typed_failure"]
 
@@ -38,6 +39,8 @@ def typed_failure(step: str, error: Exception, *, server: str) -> LearningError:
         return StepFailed(step, error.reason or error.code.name, error.detail)
     if isinstance(error, TargetUnavailable):
         return ServerUnavailable(error.address, error.why)
+    if isinstance(error, CriticUnavailable):
+        return ServerUnavailable("the critic", str(error))
     if isinstance(error, RegistryUnavailable | ArtifactStoreUnavailable) and not isinstance(error, RegistryFull):
         return StoreUnavailable(str(error))
     return StepFailed(step, type(error).__name__, str(error) or "no reason was given; the learner's log has the trace")

@@ -5,8 +5,9 @@ Must not know how the candidate was made. Nothing here routes a request except t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ratchet.client import InvalidRequest, NotFound, RatchetError, Refused
 from ratchet_adapters.learning.errors import CandidateRefused, PromotionRefused
@@ -19,9 +20,12 @@ from ratchet_adapters.registry import ReportNotFound, ReportRecord
 
 if TYPE_CHECKING:
     from ratchet_adapters.evals.gates.report import GateReport
+    from ratchet_adapters.evals.gates.validity import Origin
     from ratchet_adapters.evals.result import EvalResult
 
 __all__ = ["evaluate", "gate", "load", "promote"]
+
+_LEDGER_PAGE = 1000
 
 
 def load(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
@@ -155,11 +159,13 @@ def _result(bench: Workbench, digest: str) -> EvalResult:
 def _decide(bench: Workbench, trail: Trail) -> ReportRecord:
     from ratchet_adapters.evals.gates.decide import decide
     from ratchet_adapters.evals.gates.policy import GatePolicy
+    from ratchet_adapters.evals.gates.repeats import earlier_decisions
 
     path = bench.settings.gate_policy
-    policy = GatePolicy.load(path) if path else GatePolicy()
+    policy = GatePolicy.load(path) if path else GatePolicy.shipped()
     candidate, champion = _result(bench, trail.candidate_result), _result(bench, trail.champion_result)
-    report = decide(candidate, champion, policy)
+    earlier = earlier_decisions(_reports_on(bench, champion.adapter), candidate)
+    report = decide(candidate, champion, policy, origin=_origin(bench, trail), earlier=earlier)
     return ReportRecord(
         id=report.id,
         run_id=trail.run_id,
@@ -170,6 +176,28 @@ def _decide(bench: Workbench, trail: Trail) -> ReportRecord:
         body={**report.to_dict(), "page": _page(bench, trail, report)},
         created_at=datetime.fromisoformat(report.created_at),
     )
+
+
+def _origin(bench: Workbench, trail: Trail) -> Origin:
+    from ratchet_adapters.datasets.dataset import read_dataset
+    from ratchet_adapters.evals.gates.validity import Origin, read_leak_check
+
+    leaks = read_leak_check(read_dataset(bench.artifacts.fetch(trail.dataset)).manifest) if trail.dataset else None
+    candidate, champion = (
+        bench.registry.adapter(digest).base_fingerprint if digest else trail.base_fingerprint
+        for digest in (trail.adapter, trail.champion)
+    )
+    return Origin(trail.dataset, leaks, bench.registry.routing().champion, (candidate, champion))
+
+
+def _reports_on(bench: Workbench, champion: str) -> Iterator[dict[str, Any]]:
+    """Yield the body of every report on a champion; the ledger knows them all, and that none was taken away."""
+    after = 0
+    while entries := bench.registry.ledger(after, _LEDGER_PAGE):
+        for entry in entries:
+            if entry.kind == "report.added" and entry.payload["champion"] == champion:
+                yield bench.registry.report(entry.payload["report_id"]).body
+        after = entries[-1].seq
 
 
 def _page(bench: Workbench, trail: Trail, report: GateReport) -> str:

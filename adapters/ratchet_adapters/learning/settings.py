@@ -16,6 +16,7 @@ from ratchet_adapters.artifacts.settings import ArtifactSettings
 from ratchet_adapters.cluster.settings import RaySettings
 from ratchet_adapters.datasets.settings import DatasetSettings
 from ratchet_adapters.evals.settings import EvalSettings
+from ratchet_adapters.learning.critics import CriticSettings
 from ratchet_adapters.learning.options import RunOptions, run_options
 from ratchet_adapters.registry.settings import RegistrySettings
 from ratchet_adapters.training.backends.backend import BackendName
@@ -59,6 +60,9 @@ class LearnerSettings(BaseSettings):
     process: ProcessSettings = Field(default_factory=ProcessSettings, description="What a training process may use.")
     backend: BackendName = Field("local", description="Where trainings run: one process here, or workers on Ray.")
     ray: RaySettings = Field(default_factory=RaySettings, description="The Ray cluster, for the backend ray.")
+    constitution: CriticSettings = Field(
+        default_factory=CriticSettings, description="Who criticises answers in runs of the method constitutional."
+    )
     embed_texts: bool = Field(True, description="Find near duplicates by sentence embeddings too, not by words alone.")
     allow_promotion: bool = Field(True, description="Whether a run that asks for it may promote on PASS.")
     evaluation: EvalSettings = Field(default_factory=EvalSettings, description="How candidates are asked and scored.")

@@ -13,6 +13,7 @@ from ratchet_adapters.artifacts import AdapterFileError, inspect_adapter
 from ratchet_adapters.datasets.training_flag import training_flag
 from ratchet_adapters.flags import Flag, FlagState
 from ratchet_adapters.learning.answers import BaseAnswers
+from ratchet_adapters.learning.critics import reviser
 from ratchet_adapters.learning.errors import BaseModelUnusable, CandidateRefused, NothingToLearn, ServerUnavailable
 from ratchet_adapters.learning.progress import RunProgress, Tally
 from ratchet_adapters.learning.serving import run_until_stopped
@@ -21,6 +22,7 @@ from ratchet_adapters.learning.trail import Trail
 from ratchet_adapters.learning.workbench import Workbench
 from ratchet_adapters.registry import AdapterRecord, CurvePoint, DatasetRecord
 from ratchet_adapters.training.arithmetic import ArithmeticSettings
+from ratchet_adapters.training.constitutional import CONSTITUTIONAL
 from ratchet_adapters.training.job import Progress, TrainingJob
 from ratchet_adapters.training.methods import method
 
@@ -68,6 +70,16 @@ def replay(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
     ids = set(bench.artifacts.fetch_json(trail.flags))
     flags = [training_flag(flag) for flag in _accepted(bench) if flag.id in ids]
     settings = bench.settings
+    mix = settings.options_of(trail.method, trail.options or {}).dataset
+    revised = None
+    if trail.method == CONSTITUTIONAL:
+        revised = reviser(
+            settings.constitution,
+            server=settings.server,
+            base_fingerprint=trail.base_fingerprint,
+            kept=settings.state_dir / "critiques",
+            seed=mix.seed,
+        )
     answers = BaseAnswers(
         settings.server, settings.evaluation, settings.state_dir / "answers", base_fingerprint=trail.base_fingerprint
     )
@@ -75,10 +87,11 @@ def replay(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
         lambda: build(
             flags,
             answers=answers,
-            settings=settings.options_of(trail.method, trail.options or {}).dataset,
+            settings=mix,
             base_fingerprint=trail.base_fingerprint,
             suites=evaluation_suites(settings.suites),
             embed=bench.embedder(),
+            revise=revised,
         ),
         bench.stopping,
         on_tick=lambda: progress.report(

@@ -25,7 +25,7 @@ class BiasPenalisedSettings(SftSettings):
 
     learning_rate: float = Field(1e-3, gt=0, description="Peak; warm-up, then cosine to zero.")
     batch_size: int = Field(8, ge=1, description="Rows of ordinary answers per step; the terms draw pairs besides.")
-    epochs: float = Field(3.0, gt=0, le=20, description="Passes over the ordinary answers.")
+    epochs: float = Field(5.0, gt=0, le=20, description="Passes over the ordinary answers.")
     anchor_weight: float = Field(2.0, ge=0, description="Weight of KL(base || adapter) on one plain text per step.")
     terms: Mapping[str, TermChoice] = Field(
         default_factory=lambda: dict(_TERMS),

@@ -10,7 +10,9 @@ from pydantic import Field
 from ratchet_adapters.training.method import Method
 from ratchet_adapters.training.sft_refusal import SftSettings
 
-__all__ = ["METHOD", "ConstitutionalSettings"]
+__all__ = ["CONSTITUTIONAL", "METHOD", "ConstitutionalSettings"]
+
+CONSTITUTIONAL = "constitutional"
 
 
 class ConstitutionalSettings(SftSettings):
@@ -23,8 +25,9 @@ class ConstitutionalSettings(SftSettings):
 
 
 METHOD = Method(
-    name="constitutional",
+    name=CONSTITUTIONAL,
     summary="Supervised fine-tuning on answers that a critic revised by written principles.",
     settings=ConstitutionalSettings,
     trainer="ratchet_adapters.training.trainers.constitutional:train",
+    dataset={"rejected": "asked"},
 )

@@ -45,7 +45,7 @@ class ReroutingOptions(BaseModel):
         "(SmolLM2's go from 50 to 700).",
     )
     retain_factor: float = Field(
-        16.0,
+        4.0,
         gt=0,
         description="Multiplies the distance. A relative distance is at most about 1 where an absolute one is as large "
         "as the states are long; without a factor rerouting would outweigh retaining and spoil everything. Use 1 with "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.datasets.conftest import make
 
@@ -56,3 +58,14 @@ def test_material_comes_from_train_splits_alone(name):
 
 def test_no_material_unless_it_is_asked_for():
     assert material(DatasetSettings(), first_cluster=0) == ()
+
+
+def test_a_reviser_s_targets_are_taught_and_its_account_is_in_the_manifest(world):
+    async def revise(rows):
+        revised = tuple(replace(row, target="Revised.") if row.kind is RowKind.REFUSAL else row for row in rows)
+        return revised, {"critic": "a friend", "outcomes": {"kept": 1}}
+
+    dataset = make(world, [world.flag(0, answer=HARMFUL_ANSWER)], settings={"rejected": "flagged"}, revise=revise)
+    assert {row.target for row in of(dataset, RowKind.REFUSAL)} == {"Revised."}
+    assert dataset.manifest["constitution"] == {"critic": "a friend", "outcomes": {"kept": 1}}
+    assert "constitution" not in make(world, [world.flag(0)]).manifest

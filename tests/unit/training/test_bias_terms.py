@@ -42,7 +42,7 @@ def at(number=1):
 
 def test_the_gap_is_that_of_the_likelihoods_computed_by_hand(in_training):
     in_training.rows_by_kind = {RowKind.PAIR: PAIRS[:1]}
-    term = loss_term("counterfactual", {"divergence_weight": 0.0})
+    term = loss_term("counterfactual", {"gap_weight": 1.0, "divergence_weight": 0.0})
     found = term(in_training, at())
     rates = []
     for text in (PAIRS[0].target, PAIRS[0].rejected):

@@ -117,7 +117,7 @@ def test_the_first_step_is_alpha_times_one_because_the_adapter_changes_nothing_y
 
 
 def test_harmful_states_turn_away_and_the_others_stay(job_of):
-    job = job_of(epochs=14.0, completion_weight=0.0, learning_rate=2e-3)
+    job = job_of(epochs=14.0, completion_weight=0.0, learning_rate=2e-3, options={"retain_factor": 1.0})
     train(job)
     cosine, distance = measured(job)
     assert cosine < 0.2
@@ -126,8 +126,8 @@ def test_harmful_states_turn_away_and_the_others_stay(job_of):
 
 
 def test_refusals_can_be_taught_beside_it(job_of):
-    alone = train(job_of("alone", epochs=10.0, completion_weight=0.0, learning_rate=5e-3))
-    both = train(job_of("both", epochs=10.0, completion_weight=1.0, learning_rate=5e-3))
+    alone = train(job_of("alone", epochs=1.0, completion_weight=0.0))
+    both = train(job_of("both", options={"retain_factor": 1.0}, epochs=10.0, completion_weight=1.0, learning_rate=5e-3))
     assert both.curve[-1].metrics["rerouting.cosine"] < 0.7
     assert both.curve[-1].metrics["completion"] < both.curve[0].metrics["completion"] / 2
     assert alone.curve[0].metrics["completion"] == pytest.approx(0.0, abs=1e-6)

@@ -30,7 +30,7 @@ class CounterfactualOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pairs: int = Field(16, ge=1, description="Pairs per step.")
-    gap_weight: float = Field(1.0, ge=0, description="Weight of the squared likelihood gap.")
+    gap_weight: float = Field(4.0, ge=0, description="Weight of the squared likelihood gap.")
     divergence_weight: float = Field(1.0, ge=0, description="Weight of the divergence of next tokens.")
 
 
