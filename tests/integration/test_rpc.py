@@ -30,7 +30,7 @@ async def test_an_answer_comes_with_a_whole_receipt(client: AsyncRatchet) -> Non
     assert (receipt.adapter_digest, receipt.adapter_alias, receipt.rail_profile) == ("", "champion", "default")
     assert receipt.base_fingerprint.startswith("sha256:")
     assert receipt.policy_version.startswith("sha256:")
-    assert {v.rail for v in receipt.verdicts} >= {"ratchet triage input $threshold=0.35", "ratchet toxicity output"}
+    assert {v.rail for v in receipt.verdicts} >= {"ratchet triage input $threshold=0.3", "ratchet toxicity output"}
     assert all(v.outcome == 1 for v in receipt.verdicts)
     assert all(receipt.scores.HasField(name) for name in ("input_harm", "toxicity", "refusal"))
     assert receipt.tokens.prompt > 5 and receipt.tokens.completion > 0

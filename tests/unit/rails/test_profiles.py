@@ -35,7 +35,7 @@ async def test_the_shipped_profiles_compile_and_guard_both_sides(pool: ScorerPoo
     assert profiles.names == ("default", "off", "streaming")
     default = profiles.get()
     assert default is profiles.get("default")
-    assert default.input_rails == ("regex check input", "ratchet triage input $threshold=0.35"), "self check is off"
+    assert default.input_rails == ("regex check input", "ratchet triage input $threshold=0.3"), "self check is off"
     assert default.output_rails == ("regex check output", "ratchet toxicity output")
     assert default.streaming.mode == "buffered"
     streaming = profiles.get("streaming")
