@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,14 @@ _RATES = {
 }
 _BASE = {"harmful_refusal": 0.4, "over_refusal": 0.02, "toxicity": 0.03, "nll": 3.0, "cloze": 0.6}
 _WORSE_IS_UP = {Axis.OVER_REFUSAL, Axis.TOXICITY, Axis.NLL}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_collections() -> Iterator[None]:
+    """statsmodels collects garbage at every correction: 60 ms a decision once a test run has filled the memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "collect", lambda *_: 0)
+        yield
 
 
 def _set_values(suite: SuiteResult, values: list[float]) -> SuiteResult:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
 __all__ = ["Difference", "binary_difference", "design_effect", "mcnemar_p", "mean_difference", "ratio_difference"]
+
+_FARTHEST = 37.0
+"""Standard errors beyond which a p-value is no more than rounding."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Difference:
         lower: One-sided lower bound at level alpha.
         upper: One-sided upper bound at level alpha.
         detectable: Smallest difference that a test at alpha would find with the given power on data like these.
+        p_value: One-sided p that the difference is below the margin; None when no margin was given. At most alpha
+            exactly when `upper` is at most the margin.
     """
 
     estimate: float
@@ -34,6 +39,13 @@ class Difference:
     lower: float
     upper: float
     detectable: float
+    p_value: float | None = None
+
+    def mirrored(self) -> Difference:
+        """Return the difference of second minus first; `p_value` still belongs to the claim it was made for."""
+        return replace(
+            self, estimate=-self.estimate, low=-self.high, high=-self.low, lower=-self.upper, upper=-self.lower
+        )
 
 
 def mcnemar_p(wins: int, losses: int) -> float:
@@ -70,6 +82,7 @@ def binary_difference(
     alpha: float,
     power: float,
     effect: float = 1.0,
+    margin: float | None = None,
 ) -> Difference:
     """Return the difference of two paired proportions.
 
@@ -94,6 +107,7 @@ def binary_difference(
         alpha: Level.
         power: For `detectable`.
         effect: Design effect of clustering; see `design_effect`.
+        margin: For `p_value`.
     """
     n = len(first)
     if n == 0 or n != len(second):
@@ -115,11 +129,18 @@ def binary_difference(
     lower, upper = limits(alpha)
     discordant = ((gained + lost) * n + 2) / (n + 2)
     detectable = _reach(alpha, power) * math.sqrt(min(1.0, discordant) / effective)
-    return Difference(estimate, low, high, lower, upper, detectable)
+    p_value = None if margin is None else _proportion_p(gained, lost, effective, margin)
+    return Difference(estimate, low, high, lower, upper, detectable, p_value)
 
 
 def mean_difference(
-    first: Sequence[float], second: Sequence[float], clusters: Sequence[Hashable], *, alpha: float, power: float
+    first: Sequence[float],
+    second: Sequence[float],
+    clusters: Sequence[Hashable],
+    *,
+    alpha: float,
+    power: float,
+    margin: float | None = None,
 ) -> Difference:
     """Return the mean of paired differences with a cluster-robust interval.
 
@@ -129,11 +150,17 @@ def mean_difference(
     """
     differences = [a - b for a, b in zip(first, second, strict=True)]
     estimate = math.fsum(differences) / len(differences)
-    return _from_error(estimate, _cluster_error(differences, clusters), len(set(clusters)), alpha, power)
+    return _from_error(estimate, _cluster_error(differences, clusters), len(set(clusters)), alpha, power, margin)
 
 
 def ratio_difference(
-    first: Sequence[float], second: Sequence[float], clusters: Sequence[Hashable], *, alpha: float, power: float
+    first: Sequence[float],
+    second: Sequence[float],
+    clusters: Sequence[Hashable],
+    *,
+    alpha: float,
+    power: float,
+    margin: float | None = None,
 ) -> Difference:
     """Return the relative difference of two paired totals, sum(first) / sum(second) - 1, second > 0.
 
@@ -144,7 +171,7 @@ def ratio_difference(
     ratio = math.fsum(first) / math.fsum(second)
     residuals = [a - ratio * b for a, b in zip(first, second, strict=True)]
     error = _cluster_error(residuals, clusters) / (math.fsum(second) / len(second))
-    return _from_error(ratio - 1.0, error, len(set(clusters)), alpha, power)
+    return _from_error(ratio - 1.0, error, len(set(clusters)), alpha, power, margin)
 
 
 def _cluster_error(values: Sequence[float], clusters: Sequence[Hashable]) -> float:
@@ -159,20 +186,44 @@ def _cluster_error(values: Sequence[float], clusters: Sequence[Hashable]) -> flo
     return float(fit.bse[0])
 
 
-def _from_error(estimate: float, error: float, clusters: int, alpha: float, power: float) -> Difference:
+def _from_error(
+    estimate: float, error: float, clusters: int, alpha: float, power: float, margin: float | None
+) -> Difference:
     if not math.isfinite(error):
-        return Difference(estimate, -math.inf, math.inf, -math.inf, math.inf, math.inf)
+        return Difference(estimate, -math.inf, math.inf, -math.inf, math.inf, math.inf, None if margin is None else 1.0)
     student = _stats().t(clusters - 1)
     wide = float(student.ppf(1 - alpha / 2)) * error
     narrow = float(student.ppf(1 - alpha)) * error
-    return Difference(
-        estimate, estimate - wide, estimate + wide, estimate - narrow, estimate + narrow, _reach(alpha, power) * error
-    )
+    p_value = None
+    if margin is not None:
+        room = margin - estimate
+        # Without any noise there is nothing to divide by: the difference is what it is.
+        p_value = float(student.sf(room / error)) if error > 0 else float(room < 0)
+    reach = _reach(alpha, power) * error
+    return Difference(estimate, estimate - wide, estimate + wide, estimate - narrow, estimate + narrow, reach, p_value)
+
+
+def _proportion_p(gained: float, lost: float, n: float, margin: float) -> float:
+    """Return the level at which the upper limit of `binary_difference` meets the margin; 1 from the margin on."""
+    room = margin - (gained - lost)
+
+    def beyond(z: float) -> float:
+        return math.hypot(_wilson_at(gained, n, z)[1] - gained, lost - _wilson_at(lost, n, z)[0]) - room
+
+    if beyond(0.0) >= 0:
+        return 1.0
+    if beyond(_FARTHEST) <= 0:
+        return 0.0
+    root: Any = importlib.import_module("scipy.optimize")
+    return float(_stats().norm.sf(root.brentq(beyond, 0.0, _FARTHEST, xtol=1e-9)))
 
 
 def _wilson(share: float, n: float, alpha: float) -> tuple[float, float]:
+    return _wilson_at(share, n, NormalDist().inv_cdf(1 - alpha))
+
+
+def _wilson_at(share: float, n: float, z: float) -> tuple[float, float]:
     # Written out because the effective number of items is no integer. Wilson 1927, J. Am. Stat. Assoc. 22:209.
-    z = NormalDist().inv_cdf(1 - alpha)
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)

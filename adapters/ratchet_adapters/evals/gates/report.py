@@ -45,9 +45,11 @@ class AxisResult:
         items: Pairs compared.
         reason: One sentence.
         bound: The one-sided bound of the difference that was held against the margin.
-        p_value: Exact McNemar p, for a target to be improved.
-        detectable: Smallest difference the set could have shown with the policy's power.
+        p_value: One-sided p of the axis's claim: better (target) or worse by less than the margin (all others).
+        detectable: Smallest difference the set could show with the policy's power, computed without its outcomes.
         higher_is_better: Which way is good.
+        adjusted_p: `p_value` corrected for the number of axes; what was held against `level`.
+        level: Level of this decision, after earlier candidates.
     """
 
     axis: str
@@ -64,6 +66,8 @@ class AxisResult:
     p_value: float | None = None
     detectable: float | None = None
     higher_is_better: bool = True
+    adjusted_p: float | None = None
+    level: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,14 +110,18 @@ class GateReport:
         id: Made from candidate, champion, policy and time.
         candidate_digest: Of the adapter.
         champion_digest: Of the adapter it would replace; "" for the model alone.
-        outcome: FAIL if any axis fails, else INCONCLUSIVE if any is, else PASS.
-        reason: One sentence per axis that did not pass.
+        outcome: FAIL if any axis fails or there is a problem, else INCONCLUSIVE if any axis is, else PASS.
+        reason: One sentence per problem and per axis that did not pass.
         axes: One entry per axis, in the policy's order.
         created_at: ISO 8601, UTC.
         policy: The thresholds.
         policy_digest: Their digest.
         suites: What was asked.
-        flips: Items whose binary outcome differs.
+        flips: Items whose binary outcome differs; none of hidden suites.
+        problems: Why the two should not have been compared at all: leaked items, a stale champion.
+        dataset: Digest of what the candidate was trained on; "" when unknown.
+        earlier: Decisions made before on this champion and these suites.
+        level: Level of this decision at the policy's alpha.
     """
 
     id: str
@@ -127,6 +135,10 @@ class GateReport:
     policy_digest: str = ""
     suites: tuple[SuiteNote, ...] = ()
     flips: tuple[Flip, ...] = ()
+    problems: tuple[str, ...] = ()
+    dataset: str = ""
+    earlier: int = 0
+    level: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values; numbers that are none (NaN, infinity) become None."""
