@@ -2,7 +2,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve check bench bench-learning protos lock format clean
+.PHONY: help setup demo test serve check bench bench-learning bench-gate protos lock format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ bench: setup ## benchmarks: ratios taken side by side
 
 bench-learning: setup ## every training method against its yardstick, about 40 minutes
 	@$(BIN)/python -m tests.benchmarks.learning
+
+bench-gate: setup ## size and power of the gate's tests, simulated
+	@$(BIN)/python tests/benchmarks/gate.py
 
 protos: setup ## regenerate the stubs from proto/
 	@scripts/protos
