@@ -1,8 +1,7 @@
 """A candidate that refuses too much may pass at less strength: which strengths to try, and the runs that try them.
 
-Must not start a run, nor decide anything: every weaker adapter goes through the gate like any other. Each try is one
-more test of the gate at its level alpha: with n of them a candidate that is worse than a margin passes with probability
-(n + 1) * alpha at most, so keep the list short.
+Must not start a run, nor decide anything: every weaker adapter goes through the gate like any other, as one more
+candidate against the same champion, which the gate judges at a stricter level (`repeats` in its policy).
 """
 
 from __future__ import annotations
@@ -24,11 +23,10 @@ _SHRINKS = frozenset({_PRICE, "incoherent", "nll", "cloze_accuracy", "toxicity_m
 
 
 class SecondChance(BaseModel):
-    """Whether candidates get one, and at which strengths."""
+    """At which strengths a candidate may be tried again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    enabled: bool = Field(False, description="Whether weaker versions of a candidate that refused too much are tried.")
     gammas: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.75, 0.5, 0.25), min_length=1, max_length=5, description="Strengths to try, strongest first."
     )
@@ -48,7 +46,7 @@ def second_chances(
 
     Args:
         axes: Of the report on the candidate at full strength, or at the last strength tried.
-        settings: Nothing is proposed when they are not enabled.
+        settings: Which strengths there are.
         tried: Strengths that have been through the gate already.
 
     Returns:
@@ -57,7 +55,7 @@ def second_chances(
     """
     found = {axis.axis: axis for axis in axes}
     held = [axis for axis in axes if axis.outcome is not GateOutcome.PASS]
-    if not settings.enabled or _TARGET not in found or _PRICE not in {axis.axis for axis in held}:
+    if _TARGET not in found or _PRICE not in {axis.axis for axis in held}:
         return ()
     if any(axis.axis not in _SHRINKS or axis.candidate is None for axis in held):
         return ()

@@ -5,16 +5,19 @@ Must not know that steps are made durable, nor how.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from ratchet_adapters.evals.gates.report import GateReport
 from ratchet_adapters.learning import proving, teaching
 from ratchet_adapters.learning.progress import RunProgress
+from ratchet_adapters.learning.second_chance import SecondChance, second_chance_options, second_chances
 from ratchet_adapters.learning.trail import Trail
 from ratchet_adapters.learning.workbench import Workbench
-from ratchet_adapters.registry import GateOutcome, RunState
+from ratchet_adapters.registry import GateOutcome, ReportNotFound, RunState
 from ratchet_adapters.training.methods import method
 
 __all__ = ["BODIES", "Body", "abandon", "conclude", "give_up"]
@@ -45,13 +48,26 @@ def conclude(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
         return trail
     if trail.outcome != GateOutcome.PASS:
         _unload(bench, trail.adapter)
-        detail = f"gate: {trail.outcome}. {trail.reason} The champion is unchanged."
+        detail = f"gate: {trail.outcome}. {trail.reason} The champion is unchanged.{_weaker(bench, trail)}"
     elif trail.promoted:
         detail = "gate: PASS. The candidate is champion."
     else:
         detail = "gate: PASS. The candidate waits, loaded, for somebody to promote it."
     _end(bench, trail.run_id, RunState.SUCCEEDED, detail=detail, progress=1.0)
     return trail
+
+
+def _weaker(bench: Workbench, trail: Trail) -> str:
+    """What to try when the candidate refused too much and nothing else is wrong with it; else nothing."""
+    try:
+        report = GateReport.from_dict(bench.registry.report_for_run(trail.run_id).body)
+    except ReportNotFound:
+        return ""
+    gammas = second_chances(report.axes, SecondChance())
+    if not gammas:
+        return ""
+    name, options = second_chance_options(trail.adapter, gammas[0])
+    return f" At less strength it may pass: ratchet train --method {name} --options '{json.dumps(options)}'"
 
 
 def give_up(bench: Workbench, trail: Trail, why: str, *, cancelled: bool) -> None:

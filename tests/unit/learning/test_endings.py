@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ratchet_adapters.artifacts import open_store
+from ratchet_adapters.evals.gates.report import AxisResult, GateOutcome, GateReport
 from ratchet_adapters.flags import FlagStore
 from ratchet_adapters.learning import (
     BaseModelUnusable,
@@ -98,6 +99,27 @@ def test_a_failed_run_keeps_its_reason_when_the_engine_cannot_be_told(bench: Wor
     run = bench.registry.run(trail.run_id)
     assert (run.state, run.error) == (RunState.FAILED, "the disk is full; free some space")
     assert bench.registry.adapter(CANDIDATE).digest == CANDIDATE, "the candidate stays registered"
+
+
+def test_a_candidate_that_only_refuses_too_much_gets_the_command_that_tries_less_of_it(bench: Workbench) -> None:
+    run = bench.registry.create_run(method="sft-refusal", options={}, requested_by="tester")
+    bench.registry.claim_next_run()
+    now = datetime.now(UTC)
+    record = AdapterRecord(CANDIDATE, "candidate", BASE, 8, 16.0, ("q_proj",), 1, run.id, "learner", now)
+    bench.registry.add_adapter(record, "learner")
+    axes = (
+        AxisResult("harmful_refusal", GateOutcome.PASS, 0.1, 0.9, 0.8, 0.7, 0.9, 0.1, 200, ""),
+        AxisResult("over_refusal", GateOutcome.FAIL, 0.05, 0.2, 0.15, 0.1, 0.2, 0.1, 200, "above the ceiling"),
+    )
+    report = GateReport("report-2", CANDIDATE, "", GateOutcome.FAIL, "over_refusal: above the ceiling.", axes, str(now))
+    body = {**report.to_dict(), "page": "sha256:" + "d" * 64}
+    bench.registry.add_report(ReportRecord("report-2", run.id, CANDIDATE, "", "FAIL", report.reason, body, now))
+    trail = Trail(run.id, method="sft-refusal", adapter=CANDIDATE, report="report-2", outcome="FAIL", reason="r")
+    steps.conclude(bench, trail, bench.progress(run.id))
+    detail = bench.registry.run(run.id).detail
+    assert detail.endswith(
+        f"""ratchet train --method scale --options '{{"training": {{"adapters": {{"{CANDIDATE}": 0.75}}}}}}'"""
+    )
 
 
 def test_giving_up_twice_changes_nothing(bench: Workbench, trail: Trail) -> None:

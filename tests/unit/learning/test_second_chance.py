@@ -12,7 +12,7 @@ from ratchet_adapters.evals.gates.report import AxisResult, GateOutcome
 from ratchet_adapters.learning.options import run_options
 from ratchet_adapters.learning.second_chance import SecondChance, second_chance_options, second_chances
 
-ON = SecondChance(enabled=True)
+ON = SecondChance()
 AXES = ("harmful_refusal", "over_refusal", "incoherent", "toxicity_mean", "nll", "cloze_accuracy")
 
 
@@ -37,7 +37,6 @@ def test_nothing_else_gets_one():
     assert second_chances(report(nll="FAIL"), ON) == ()
     assert second_chances(report(over_refusal="FAIL", harmful_refusal="FAIL"), ON) == ()
     assert second_chances(report(over_refusal="FAIL", harmful_refusal="INCONCLUSIVE"), ON) == ()
-    assert second_chances(report(over_refusal="FAIL"), SecondChance()) == ()
     assert second_chances(report(measured=False, over_refusal="FAIL"), ON) == ()
     assert second_chances(report(over_refusal="FAIL")[1:], ON) == ()
     assert second_chances([], ON) == ()
@@ -52,7 +51,7 @@ def test_no_proposal_is_as_strong_as_what_was_tried(tried):
 @pytest.mark.parametrize("gammas", [(), (0.5, 0.75), (0.5, 0.5), (1.0,), (0.0,), (float("nan"),)])
 def test_strengths_that_make_no_sense_are_refused(gammas):
     with pytest.raises(ValidationError):
-        SecondChance(enabled=True, gammas=gammas)
+        SecondChance(gammas=gammas)
 
 
 def test_the_proposed_run_is_one_a_learner_accepts():
