@@ -28,6 +28,9 @@ from ratchet_adapters.evals.suites.seed import seed_items
 from ratchet_adapters.registry import ChampionChanged, GateRefused, Registry
 from ratchet_plugins.models.chat import fingerprint
 
+KNOWN = {item.prompt.strip(): (item.extra["choices"][item.extra["answer"]],) for item in seed_items("cloze", "eval")}
+"""The right choice of every cloze item."""
+
 
 @dataclass
 class PlayedServer(
@@ -69,8 +72,12 @@ class PlayedServer(
 
     def Score(self, request: engine_pb2.ScoreRequest, context: grpc.ServicerContext) -> Any:
         digest = self._digest(request.adapter, context)
-        counts = [len(item.continuation.split()) for item in request.items]
-        results = [engine_pb2.ScoreResult(log_prob=-3.0 * count, tokens=count) for count in counts]
+        results = []
+        for item in request.items:
+            count = len(item.continuation.split())
+            # It knows the answers: the gate rightly decides nothing on an axis where nobody could get worse.
+            rate = -1.0 if item.continuation.strip() in KNOWN.get(item.context.strip(), ()) else -3.0
+            results.append(engine_pb2.ScoreResult(log_prob=rate * count, tokens=count))
         return engine_pb2.ScoreResponse(results=results, adapter_digest=digest)
 
     def Load(self, request: engine_pb2.LoadRequest, context: grpc.ServicerContext) -> Any:
