@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -103,6 +104,8 @@ def _child(name: str, out: Path, quick: bool, threads: int) -> int:
         found["axes"] = axes(base, None, quick=quick)
     else:
         module = import_module(f"tests.benchmarks.learning.{name.replace('-', '_')}")
+        # Of a measurement that was ended, or of another recipe.
+        shutil.rmtree(out / "work" / name, ignore_errors=True)
         found = dict(module.measure(base, out / "work" / name, quick=quick))
         if name not in _NOT_SERVABLE:
             found["axes"] = axes(Path(found.get("base", base)), Path(found["adapter"]), quick=quick)
