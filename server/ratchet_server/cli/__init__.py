@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from ratchet_server.cli import demo, diagnose, doctor, evaluate, learn, ledger, models, score, serve, tune
+from ratchet.cli import adapters
+from ratchet_server.cli import (
+    demo,
+    diagnose,
+    doctor,
+    evaluate,
+    keys,
+    learn,
+    ledger,
+    models,
+    provenance,
+    receipts,
+    score,
+    serve,
+    tune,
+)
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -16,6 +31,9 @@ def add_commands(app: typer.Typer) -> None:
     app.command("diagnose")(diagnose.diagnose)
     app.add_typer(ledger.app, name="ledger")
     app.add_typer(models.app, name="models")
+    app.add_typer(keys.app, name="keys")
+    app.add_typer(receipts.app, name="receipts")
+    provenance.add_commands(adapters.app)
     app.command("doctor")(doctor.doctor)
     app.command("score")(score.score)
     app.command("tune")(tune.tune)

@@ -14,13 +14,30 @@ app = typer.Typer(no_args_is_help=True, help="The record of every change of stat
 
 
 @app.command()
-def verify(config: Config = None, state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Check the whole chain; exits with 1 if an entry was changed, removed or added."""
+def verify(
+    expect_head: Annotated[
+        str, typer.Option(help="Hash that `ratchet ledger head` printed before: it must still be in the chain.")
+    ] = "",
+    config: Config = None,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Check the whole chain; exits with 1 if an entry was changed, removed or added.
+
+    Who can write the database can also cut off the chain's end and everything that tells of it. A head that was kept
+    elsewhere shows that too.
+
+    Example:  ratchet ledger verify --expect-head "$(cat ledger-head.txt)"
+    """
     with explained():
+        from ratchet_adapters.provenance.chain import expect_head as find_head
         from ratchet_adapters.registry import Registry
 
         settings = from_options(config, None, None, state_dir)
-        check = Registry.open(settings.registry.database_url(settings.state_dir)).verify_ledger()
+        with Registry.open(settings.registry.database_url(settings.state_dir)) as registry:
+            check = registry.verify_ledger()
+            if check.ok and expect_head:
+                find_head(registry, expect_head)
     if as_json:
         print_json(
             {"ok": check.ok, "entries": check.entries, "first_bad_seq": check.first_bad_seq, "reason": check.reason}
@@ -30,6 +47,25 @@ def verify(config: Config = None, state_dir: StateDir = None, as_json: Json = Fa
     else:
         console.print(f"[bold red]broken[/] at entry {check.first_bad_seq}: {check.reason}")
     raise typer.Exit(0 if check.ok else 1)
+
+
+@app.command()
+def head(config: Config = None, state_dir: StateDir = None, as_json: Json = False) -> None:
+    """The newest entry's hash, after the whole chain was checked. Keep it where the database's owner cannot write.
+
+    Example:  ratchet ledger head > ledger-head.txt
+    """
+    with explained():
+        from ratchet_adapters.provenance.chain import head as newest
+        from ratchet_adapters.registry import Registry
+
+        settings = from_options(config, None, None, state_dir)
+        with Registry.open(settings.registry.database_url(settings.state_dir)) as registry:
+            found = newest(registry)
+    if as_json:
+        print_json({"seq": found.seq, "hash": found.hash})
+    else:
+        typer.echo(found.hash)
 
 
 @app.command()
