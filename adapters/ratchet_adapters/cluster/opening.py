@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
+from ratchet_adapters.child_environment import child_environment
 from ratchet_adapters.cluster.errors import ClusterUnavailable
 from ratchet_adapters.cluster.settings import RaySettings
 
@@ -28,16 +29,7 @@ _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 def worker_environment(settings: RaySettings) -> dict[str, str]:
     """Environment variables of every worker process: its threads, and that nothing is downloaded."""
-    count = str(settings.threads)
-    variables = {
-        "OMP_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    }
+    variables = child_environment(settings.threads)
     if not settings.address and sys.platform == "linux":
         # Gloo would pick the interface of the host's name.
         variables["GLOO_SOCKET_IFNAME"] = "lo"

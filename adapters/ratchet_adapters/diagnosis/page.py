@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ratchet_adapters.diagnosis.case import Did, Should
 from ratchet_adapters.diagnosis.triggers import occurrences
+from ratchet_adapters.templates import template_environment
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -31,15 +32,7 @@ _HUES = {Did.COMPLIED.value: "31, 119, 180", Did.PARTIAL.value: "230, 159, 0", D
 
 def render_page(diagnosis: Diagnosis) -> str:
     """Return the report as HTML. No script, no address to load anything from."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ratchet_adapters.diagnosis", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = template_environment("ratchet_adapters.diagnosis")
     environment.filters["rate"] = _rate
     environment.filters["title_of"] = lambda name: _TITLES.get(name, name)
     environment.filters["shade"] = _shade

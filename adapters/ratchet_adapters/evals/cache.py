@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ratchet_adapters.evals.target import Sampling
+from ratchet_adapters.private_file import write_private_json
 
 __all__ = ["EvalCache"]
 
@@ -62,17 +61,7 @@ class EvalCache:
             OSError: The folder cannot be written.
         """
         path = self._path(adapter, version, sampling)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump({"sha256": _digest(observations), "observations": dict(observations)}, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_private_json(path, {"sha256": _digest(observations), "observations": dict(observations)})
 
     def _path(self, adapter: str, version: str, sampling: Sampling) -> Path:
         key = [_FORMAT, self._base, adapter, version, sampling.max_tokens, sampling.temperature]

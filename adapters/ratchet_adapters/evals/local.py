@@ -67,7 +67,7 @@ class LocalModel:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from ratchet_adapters.training.trainers.precision import resolve_precision
+        from ratchet_adapters.precision import resolve_precision
 
         dtype = torch.bfloat16 if resolve_precision(precision) == "bf16" else torch.float32
         try:

@@ -13,7 +13,7 @@ from ratchet_adapters.artifacts.errors import ArtifactStoreUnavailable
 from ratchet_adapters.evals.errors import TargetUnavailable
 from ratchet_adapters.learning.errors import LearningError, ServerUnavailable, StepFailed, StoreUnavailable
 from ratchet_adapters.registry.errors import RegistryFull, RegistryUnavailable
-from ratchet_adapters.training.errors import CriticUnavailable
+from ratchet_adapters.training.constitution.errors import CriticUnavailable
 
 __all__ = ["typed_failure"]
 

@@ -1,4 +1,4 @@
-"""Which suites a candidate is evaluated on, and which texts must therefore never be trained on.
+"""Which suites a candidate is evaluated on; their texts are never trained on.
 
 Must not know how an evaluation goes.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ratchet_adapters.evals.suites.suite import Suite
 
-__all__ = ["evaluation_suites", "guarded_texts"]
+__all__ = ["evaluation_suites"]
 
 
 def evaluation_suites(names: tuple[str, ...]) -> tuple[Suite, ...]:
@@ -23,10 +23,3 @@ def evaluation_suites(names: tuple[str, ...]) -> tuple[Suite, ...]:
     from ratchet_adapters.evals.suites.seed import seed_suites
 
     return tuple(load_suite(name) for name in names) if names else seed_suites()
-
-
-def guarded_texts(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return every evaluation text of the suites of these names. The seed suites are always guarded by the builder."""
-    if not names:
-        return ()
-    return tuple(item.prompt for suite in evaluation_suites(names) for item in suite.items())

@@ -8,23 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from ratchet_adapters.provenance.document import Lineage
+from ratchet_adapters.templates import template_environment
 
 __all__ = ["model_card"]
 
 
 def model_card(lineage: Lineage) -> str:
     """Return the card; the same lineage gives the same text."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ratchet_adapters.provenance", "templates"),
-        # Markdown, not HTML: the filter `cell` keeps other people's words from ending a row or opening a tag.
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    # The filter `cell` keeps other people's words from ending a row or opening a tag.
+    environment = template_environment("ratchet_adapters.provenance", markdown=True)
     environment.filters["cell"] = _cell
     environment.filters["figure"] = _figure
     return environment.get_template("card.md.j2").render(lineage=lineage)

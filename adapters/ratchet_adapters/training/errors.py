@@ -12,30 +12,17 @@ from ratchet_adapters.errors import AdaptersError
 
 __all__ = [
     "AdaptersNotCombinable",
-    "BackendUnavailable",
     "BatchNotShared",
-    "ConstitutionInvalid",
-    "CriticAnswerInvalid",
-    "CriticRefused",
-    "CriticUnavailable",
-    "FolderNotShared",
     "InputAdapterMissing",
     "LossTermOptionsInvalid",
     "LossTermUnknown",
     "MethodUnknown",
     "NotEnoughMemory",
-    "NotRevised",
     "NothingToTrain",
-    "PenaltyInvalid",
-    "PenaltyOptionsInvalid",
-    "PenaltyUnknown",
+    "PluginOptionsInvalid",
+    "PluginUnknown",
     "PromptsMissing",
     "RankOverflow",
-    "RevisionJudgeInvalid",
-    "RewardInvalid",
-    "RewardModelInvalid",
-    "RewardOptionsInvalid",
-    "RewardUnknown",
     "TermRowsMissing",
     "TrainingCancelled",
     "TrainingCrashed",
@@ -62,7 +49,7 @@ class MethodUnknown(TrainingError):
         self.name = name
 
 
-class _PluginUnknown(TrainingError):
+class PluginUnknown(TrainingError):
     """Nothing of this kind has this name."""
 
     what = "plugin"
@@ -77,7 +64,7 @@ class _PluginUnknown(TrainingError):
         self.name = name
 
 
-class _PluginOptionsInvalid(TrainingError):
+class PluginOptionsInvalid(TrainingError):
     """It does not take these options."""
 
     what = "plugin"
@@ -87,40 +74,16 @@ class _PluginOptionsInvalid(TrainingError):
         self.name = name
 
 
-class LossTermUnknown(_PluginUnknown):
+class LossTermUnknown(PluginUnknown):
     """No loss term has this name."""
 
     what, group = "loss term", "ratchet.loss_terms"
 
 
-class LossTermOptionsInvalid(_PluginOptionsInvalid):
+class LossTermOptionsInvalid(PluginOptionsInvalid):
     """A loss term does not take the options it was given."""
 
     what = "loss term"
-
-
-class PenaltyUnknown(_PluginUnknown):
-    """No penalty has this name."""
-
-    what, group = "penalty", "ratchet.penalties"
-
-
-class PenaltyOptionsInvalid(_PluginOptionsInvalid):
-    """A penalty does not take the options it was given."""
-
-    what = "penalty"
-
-
-class PenaltyInvalid(TrainingError):
-    """A penalty returned something other than one score in [0, 1] per answer.
-
-    Attributes:
-        name: Of the penalty.
-    """
-
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"The penalty {name!r} {problem}. It must return one number in [0, 1] per answer, in order.")
-        self.name = name
 
 
 class NotEnoughMemory(TrainingError):
@@ -241,45 +204,6 @@ class TrainingFailed(TrainingError):
         super().__init__(f"{error}: {message}")
 
 
-class RewardUnknown(_PluginUnknown):
-    """No reward has this name."""
-
-    what, group = "reward", "ratchet.rewards"
-
-
-class RewardOptionsInvalid(_PluginOptionsInvalid):
-    """A reward does not take the options it was given."""
-
-    what = "reward"
-
-
-class RewardInvalid(TrainingError):
-    """A reward returned something other than one number in [0, 1] per answer.
-
-    Attributes:
-        name: Of the reward.
-    """
-
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"The reward {name!r} {problem}. It must return one number in [0, 1] per answer, in order.")
-        self.name = name
-
-
-class RewardModelInvalid(TrainingError):
-    """A folder is no reward model that could score answers of this base model.
-
-    Attributes:
-        folder: The folder.
-    """
-
-    def __init__(self, folder: Path, problem: str) -> None:
-        super().__init__(
-            f"{folder} can not be used as a reward model: {problem}. Train one with the method reward-model on the "
-            "base model in use."
-        )
-        self.folder = folder
-
-
 class PromptsMissing(TrainingError):
     """A policy is to be trained on both harmful and benign prompts, and one of the two is missing.
 
@@ -330,35 +254,6 @@ class BatchNotShared(TrainingError):
         )
 
 
-class BackendUnavailable(TrainingError):
-    """A training backend can not be used here.
-
-    Attributes:
-        name: Of the backend.
-    """
-
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"The training backend {name!r} can not be used: {problem}.")
-        self.name = name
-
-
-class FolderNotShared(TrainingError):
-    """A worker does not see a folder of its job.
-
-    Attributes:
-        folder: The folder.
-        machine: Where the worker runs.
-    """
-
-    def __init__(self, folder: Path, machine: str) -> None:
-        super().__init__(
-            f"The worker on {machine} does not see {folder}. Mount the learner's state folder and the base model at "
-            "the same paths on every machine of the cluster."
-        )
-        self.folder = folder
-        self.machine = machine
-
-
 class InputAdapterMissing(TrainingError):
     """A job names an adapter to start from and does not say where it is.
 
@@ -393,79 +288,3 @@ class AdaptersNotCombinable(TrainingError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"These adapters can not be combined: {problem}. Use combination=cat or combination=svd.")
-
-
-class ConstitutionInvalid(TrainingError):
-    """A file of principles can not be used.
-
-    Attributes:
-        file: Its path, or the shipped file's name.
-        problems: One sentence each.
-    """
-
-    def __init__(self, file: str, problems: Iterable[str]) -> None:
-        self.file = file
-        self.problems = tuple(problems)
-        super().__init__(
-            f"{file} is no constitution: {'; '.join(self.problems)}. Compare it with the shipped principles.yaml."
-        )
-
-
-class _CriticError(TrainingError):
-    """A critic did not do its work.
-
-    Attributes:
-        address: Where it is.
-        why: What happened; never a key.
-    """
-
-    what, advice = "failed", ""
-
-    def __init__(self, address: str, why: str) -> None:
-        super().__init__(f"The critic at {address} {self.what}: {why}. {self.advice}")
-        self.address = address
-        self.why = why
-
-
-class CriticUnavailable(_CriticError):
-    """A critic could not be reached, or was too busy or too slow for too long."""
-
-    what, advice = "is not available", "Start it, or raise timeout_s; what it answered is kept, so try again."
-
-
-class CriticRefused(_CriticError):
-    """A critic did not accept a request."""
-
-    what, advice = "refused the request", "Check its URL, its model's name and the key."
-
-
-class CriticAnswerInvalid(_CriticError):
-    """A critic's reply is not what was asked for."""
-
-    what, advice = "sent a reply that can not be used", "Check that the address is that of a chat model."
-
-
-class RevisionJudgeInvalid(TrainingError):
-    """The judge of revisions did not rate every answer."""
-
-    def __init__(self, asked: int, rated: int) -> None:
-        super().__init__(f"The judge of revisions rated {rated} of {asked} answers. It must rate each, in order.")
-        self.asked = asked
-        self.rated = rated
-
-
-class NotRevised(TrainingError):
-    """A dataset that was to be revised by a constitution was not, or nearly nothing of it was kept.
-
-    Attributes:
-        folder: The dataset.
-        kept: Revisions in it.
-    """
-
-    def __init__(self, folder: Path, kept: int, least: int) -> None:
-        super().__init__(
-            f"{folder} holds {kept} revised answers, and {least} are needed. Build it with a constitution and a "
-            "critic; its manifest says why revisions were left out."
-        )
-        self.folder = folder
-        self.kept = kept

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.metadata import entry_points
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet_adapters.training.errors import LossTermOptionsInvalid, LossTermUnknown
+from ratchet_adapters.training.plugins import plugin
 from ratchet_adapters.training.weight import Fixed, Weight
 
 if TYPE_CHECKING:
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
 
     from ratchet_adapters.datasets.dataset import Row, RowKind
 
-__all__ = ["GROUP", "LossTerm", "TermChoice", "TermLoss", "TermModel", "TermStep", "loss_term"]
-
-GROUP = "ratchet.loss_terms"
+__all__ = ["LossTerm", "TermChoice", "TermLoss", "TermModel", "TermStep", "loss_term"]
 
 _BUILT_IN: Mapping[str, str] = {
     "penalised-sampling": "ratchet_adapters.training.loss_terms.penalised_sampling:PenalisedSampling",
@@ -120,16 +117,5 @@ def loss_term(name: str, options: Mapping[str, Any]) -> LossTerm:
         LossTermUnknown: Neither built in nor installed.
         LossTermOptionsInvalid: It does not take these options.
     """
-    added = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if name in added:
-        make: Any = added[name].load()
-    elif name in _BUILT_IN:
-        module, function = _BUILT_IN[name].split(":")
-        make = getattr(import_module(module), function)
-    else:
-        raise LossTermUnknown(name, {*added, *_BUILT_IN})
-    try:
-        term: LossTerm = make(**options)
-    except (TypeError, ValueError) as error:
-        raise LossTermOptionsInvalid(name, str(error)) from error
-    return term
+    found: LossTerm = plugin(name, options, built_in=_BUILT_IN, unknown=LossTermUnknown, invalid=LossTermOptionsInvalid)
+    return found

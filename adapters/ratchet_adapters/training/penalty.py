@@ -7,15 +7,12 @@ keywords and returns a `Penalty`. It must not know how a penalty is turned into 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
-from ratchet_adapters.training.errors import PenaltyOptionsInvalid, PenaltyUnknown
+from ratchet_adapters.training.penalties.errors import PenaltyOptionsInvalid, PenaltyUnknown
+from ratchet_adapters.training.plugins import plugin
 
-__all__ = ["GROUP", "Penalty", "penalty"]
-
-GROUP = "ratchet.penalties"
+__all__ = ["Penalty", "penalty"]
 
 _BUILT_IN: Mapping[str, str] = {
     "toxicity": "ratchet_adapters.training.penalties.toxicity:ToxicityPenalty",
@@ -40,16 +37,7 @@ def penalty(name: str, options: Mapping[str, Any] | None = None) -> Penalty:
         PenaltyUnknown: Neither built in nor installed.
         PenaltyOptionsInvalid: It does not take these options.
     """
-    added = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if name in added:
-        make: Any = added[name].load()
-    elif name in _BUILT_IN:
-        module, function = _BUILT_IN[name].split(":")
-        make = getattr(import_module(module), function)
-    else:
-        raise PenaltyUnknown(name, {*added, *_BUILT_IN})
-    try:
-        found: Penalty = make(**(options or {}))
-    except (TypeError, ValueError) as error:
-        raise PenaltyOptionsInvalid(name, str(error)) from error
+    found: Penalty = plugin(
+        name, options or {}, built_in=_BUILT_IN, unknown=PenaltyUnknown, invalid=PenaltyOptionsInvalid
+    )
     return found

@@ -150,8 +150,8 @@ def _loaded(folder: Path, adapter: Path | None) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from ratchet_adapters.precision import resolve_precision
     from ratchet_adapters.training.trainers.model import load_tokenizer
-    from ratchet_adapters.training.trainers.precision import resolve_precision
 
     dtype = torch.bfloat16 if resolve_precision("auto") == "bf16" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, local_files_only=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ratchet_adapters.svg import sheet
+from ratchet_adapters.templates import template_environment
 from ratchet_adapters.tuning.front import best_under, knee
 from ratchet_adapters.tuning.objectives import Constraint
 from ratchet_adapters.tuning.study import Done, Found
@@ -120,15 +121,7 @@ def draw_front(figure: Figure, found: Found, best: Done, constraints: Sequence[C
 
 
 def _page(written: Written, plot: str) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ratchet_adapters.tuning", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = template_environment("ratchet_adapters.tuning")
     return environment.get_template("tuning.html.j2").render(
         written=written,
         found=written.found,

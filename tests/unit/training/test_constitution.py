@@ -20,11 +20,7 @@ from ratchet_adapters.datasets.bank import load_bank
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, Split, rows_digest
 from ratchet_adapters.training.constitution.critic import ChatCritic, Message, TemplateCritic
 from ratchet_adapters.training.constitution.endpoint import EndpointChat, EndpointSettings
-from ratchet_adapters.training.constitution.kept import KeptChat
-from ratchet_adapters.training.constitution.principles import read_constitution
-from ratchet_adapters.training.constitution.revise import revise
-from ratchet_adapters.training.constitution.served import ServedChat
-from ratchet_adapters.training.errors import (
+from ratchet_adapters.training.constitution.errors import (
     ConstitutionInvalid,
     CriticAnswerInvalid,
     CriticRefused,
@@ -32,6 +28,10 @@ from ratchet_adapters.training.errors import (
     NotRevised,
     RevisionJudgeInvalid,
 )
+from ratchet_adapters.training.constitution.kept import KeptChat
+from ratchet_adapters.training.constitution.principles import read_constitution
+from ratchet_adapters.training.constitution.revise import revise
+from ratchet_adapters.training.constitution.served import ServedChat
 from ratchet_adapters.training.methods import method
 from ratchet_adapters.training.trainers.ratings import RowRatings
 

@@ -11,16 +11,11 @@ import torch
 
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, Split, read_dataset, rows_digest
 from ratchet_adapters.training import penalty as port
-from ratchet_adapters.training.errors import (
-    LossTermOptionsInvalid,
-    PenaltyInvalid,
-    PenaltyOptionsInvalid,
-    PenaltyUnknown,
-    TermRowsMissing,
-)
+from ratchet_adapters.training.errors import LossTermOptionsInvalid, TermRowsMissing
 from ratchet_adapters.training.loss_term import TermStep, loss_term
 from ratchet_adapters.training.loss_terms.completions import completion_states, laid_out, loss_over_logits
 from ratchet_adapters.training.loss_terms.penalised_sampling import advantages
+from ratchet_adapters.training.penalties.errors import PenaltyInvalid, PenaltyOptionsInvalid, PenaltyUnknown
 from ratchet_adapters.training.recipe import Recipe
 from ratchet_adapters.training.toxicity_penalised import METHOD
 from ratchet_adapters.training.trainers.model import load_model, load_tokenizer

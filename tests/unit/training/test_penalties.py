@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet_adapters.training.errors import PenaltyInvalid, PenaltyOptionsInvalid, PenaltyUnknown
+from ratchet_adapters.training.penalties.errors import PenaltyInvalid, PenaltyOptionsInvalid, PenaltyUnknown
 from ratchet_adapters.training.penalties.scoring import penalised
 from ratchet_adapters.training.penalty import penalty
 

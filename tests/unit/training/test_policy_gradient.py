@@ -11,16 +11,11 @@ from pydantic import ValidationError
 from ratchet_adapters.artifacts.adapter_files import inspect_adapter
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, RowKind, Split, read_dataset, rows_digest
 from ratchet_adapters.training import penalty as penalties
-from ratchet_adapters.training.errors import (
-    NothingToTrain,
-    PenaltyUnknown,
-    PromptsMissing,
-    RewardInvalid,
-    RewardOptionsInvalid,
-    RewardUnknown,
-)
+from ratchet_adapters.training.errors import NothingToTrain, PromptsMissing
 from ratchet_adapters.training.methods import method
+from ratchet_adapters.training.penalties.errors import PenaltyUnknown
 from ratchet_adapters.training.rewards import reward as rewards
+from ratchet_adapters.training.rewards.errors import RewardInvalid, RewardOptionsInvalid, RewardUnknown
 
 BASE = "sha256:" + "b" * 64
 RECIPE = {"rank": 8, "batch_size": 8, "group_size": 4, "answer_tokens": 6, "precision": "fp32", "checkpoint_steps": 4,

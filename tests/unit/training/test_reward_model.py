@@ -15,9 +15,10 @@ from ratchet_adapters.artifacts.errors import AdapterInvalid
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, RowKind, Split, read_dataset, rows_digest
 from ratchet_adapters.learning.errors import CandidateRefused
 from ratchet_adapters.learning.teaching import register
-from ratchet_adapters.training.errors import NothingToTrain, RewardModelInvalid
+from ratchet_adapters.training.errors import NothingToTrain
 from ratchet_adapters.training.methods import method, methods
 from ratchet_adapters.training.reward_model import RewardModelSettings
+from ratchet_adapters.training.rewards.errors import RewardModelInvalid
 from ratchet_adapters.training.rewards.model import ModelReward
 from ratchet_adapters.training.rewards.reward import BaseModelFolder, Turn
 from ratchet_adapters.training.trainers.reward_model import train

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet_adapters.training.errors import PenaltyInvalid, RewardInvalid
+from ratchet_adapters.training.penalties.errors import PenaltyInvalid
 from ratchet_adapters.training.rewards.combined import Combined, Constraint
+from ratchet_adapters.training.rewards.errors import RewardInvalid
 from ratchet_adapters.training.rewards.fitting import fit, pair_accuracy
 from ratchet_adapters.training.rewards.propositions import PROPOSITIONS, propositions
 from ratchet_adapters.training.rewards.reward import BaseModelFolder, Turn, reward, scored

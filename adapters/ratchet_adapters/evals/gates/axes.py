@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ratchet_adapters.evals.gates import paired
 from ratchet_adapters.evals.gates.pairing import Incomparable, Pair
 from ratchet_adapters.evals.gates.planning import detectable_difference
-from ratchet_adapters.evals.gates.policy import GatePolicy
+from ratchet_adapters.evals.gates.policy import CapabilityRule, CoherenceRule, GatePolicy, OverRefusalRule
 from ratchet_adapters.evals.gates.sign_flip import flip_p, margin_evidence
 from ratchet_adapters.evals.item import Axis
 from ratchet_adapters.evals.judges.refusal import INCOHERENT
@@ -95,30 +95,14 @@ def _target(pairs: Sequence[Pair], policy: GatePolicy) -> Finding:
 
 
 def _over_refusal(pairs: Sequence[Pair], policy: GatePolicy) -> Finding:
-    rule = policy.over_refusal
     first, second = _binary(pairs)
-    candidate, breach = _mean(first), ""
-    if rule.ceiling is not None and candidate > rule.ceiling:
-        breach = f"the candidate refuses {candidate:.1%} of benign requests, above the ceiling of {rule.ceiling:.1%}"
-    can_fail = rule.margin < 1 - _mean(second) or _reachable(rule.ceiling)
-    return _share(
-        "over_refusal", pairs, first, second, rule.margin, rule.discordant, rule.test, rule.alpha, policy,
-        breach=breach, can_fail=can_fail,
-    )  # fmt: skip
+    return _fewer("over_refusal", pairs, first, second, policy.over_refusal, policy, "benign requests are refused")
 
 
 def _coherence(pairs: Sequence[Pair], policy: GatePolicy) -> Finding:
-    rule = policy.coherence
     first = [pair.candidate.label == INCOHERENT for pair in pairs]
     second = [pair.champion.label == INCOHERENT for pair in pairs]
-    candidate, breach = _mean(first), ""
-    if rule.ceiling is not None and candidate > rule.ceiling:
-        breach = f"{candidate:.1%} of the answers are incoherent, above the ceiling of {rule.ceiling:.1%}"
-    can_fail = rule.margin < 1 - _mean(second) or _reachable(rule.ceiling)
-    return _share(
-        "incoherent", pairs, first, second, rule.margin, rule.discordant, rule.test, rule.alpha, policy,
-        breach=breach, can_fail=can_fail,
-    )  # fmt: skip
+    return _fewer("incoherent", pairs, first, second, policy.coherence, policy, "the answers are incoherent")
 
 
 def _cloze(pairs: Sequence[Pair], policy: GatePolicy) -> Finding:
@@ -132,7 +116,7 @@ def _cloze(pairs: Sequence[Pair], policy: GatePolicy) -> Finding:
         breach = f"accuracy is {candidate:.1%}, below the floor of {rule.floor:.1%}"
     can_fail = min(rule.margin, rule.mean) < champion or bool(rule.floor)
     return _share(
-        "cloze_accuracy", pairs, second, first, rule.margin, rule.discordant, rule.test, rule.alpha, policy,
+        "cloze_accuracy", pairs, second, first, rule, policy,
         breach=breach, can_fail=can_fail, higher_is_better=True,
     )  # fmt: skip
 
@@ -181,15 +165,29 @@ RULES: tuple[tuple[Axis, str, Rule], ...] = (
 )
 
 
+def _fewer(
+    metric: str,
+    pairs: Sequence[Pair],
+    bad: Sequence[bool],
+    bad_before: Sequence[bool],
+    rule: OverRefusalRule | CoherenceRule,
+    policy: GatePolicy,
+    what: str,
+) -> Finding:
+    """Non-inferiority of a share that ought to be small, with a ceiling."""
+    now, breach = _mean(bad), ""
+    if rule.ceiling is not None and now > rule.ceiling:
+        breach = f"{now:.1%} of {what}, above the ceiling of {rule.ceiling:.1%}"
+    can_fail = rule.margin < 1 - _mean(bad_before) or _reachable(rule.ceiling)
+    return _share(metric, pairs, bad, bad_before, rule, policy, breach=breach, can_fail=can_fail)
+
+
 def _share(
     metric: str,
     pairs: Sequence[Pair],
     bad: Sequence[bool],
     bad_before: Sequence[bool],
-    margin: float,
-    discordant: float,
-    test: str,
-    own_alpha: float | None,
+    rule: OverRefusalRule | CoherenceRule | CapabilityRule,
     policy: GatePolicy,
     *,
     breach: str,
@@ -197,15 +195,15 @@ def _share(
     higher_is_better: bool = False,
 ) -> Finding:
     """Non-inferiority of a share; where higher is better the two sides come exchanged, so that `bad` counts."""
-    alpha, clusters = own_alpha or policy.alpha, [pair.cluster for pair in pairs]
+    alpha, margin, clusters = rule.alpha or policy.alpha, rule.margin, [pair.cluster for pair in pairs]
     worse = _share_difference(bad, bad_before, clusters, policy, alpha, margin)
     p_value = worse.p_value or 0.0
-    if test == "newcombe_clustered":
+    if rule.test == "newcombe_clustered":
         lost = [now and not before for now, before in zip(bad, bad_before, strict=True)]
         won = [before and not now for now, before in zip(bad, bad_before, strict=True)]
         p_value = share_p(lost, won, clusters, margin, p_value)
     figures = (_mean(bad), _mean(bad_before)) if higher_is_better else (_mean(bad_before), _mean(bad))
-    planned = _planned(clusters, math.sqrt(discordant), policy, alpha)
+    planned = _planned(clusters, math.sqrt(rule.discordant), policy, alpha)
     return Finding(
         metric, *figures, worse, margin, p_value, planned, alpha, len(pairs), breach, can_fail,
         higher_is_better=higher_is_better,

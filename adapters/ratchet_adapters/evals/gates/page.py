@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ratchet_adapters.evals.gates.plot import COLOURS, forest_plot
 from ratchet_adapters.evals.gates.report import GateReport
+from ratchet_adapters.templates import template_environment
 
 __all__ = ["render_page", "write_report"]
 
@@ -23,15 +24,7 @@ def render_page(report: GateReport, *, training_plot: str = "") -> str:
         report: What was decided, and why.
         training_plot: An `<svg>` of how the candidate was trained; left out when empty.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ratchet_adapters.evals.gates", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = template_environment("ratchet_adapters.evals.gates")
     environment.filters["figure"] = _figure
     environment.filters["signed"] = _signed
     return environment.get_template("report.html.j2").render(

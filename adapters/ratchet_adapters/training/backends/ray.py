@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from ratchet_adapters.cluster.settings import RaySettings
-from ratchet_adapters.training.errors import BackendUnavailable
+from ratchet_adapters.training.backends.errors import BackendUnavailable
 from ratchet_adapters.training.job import Progress, TrainingJob, TrainingResult
 from ratchet_adapters.training.trainers.process import train_in_process
 

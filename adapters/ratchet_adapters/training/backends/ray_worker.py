@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet_adapters.errors import AdaptersError
-from ratchet_adapters.training.errors import FolderNotShared
+from ratchet_adapters.training.backends.errors import FolderNotShared
 from ratchet_adapters.training.job import Progress, TrainingJob
 from ratchet_adapters.training.methods import method
 from ratchet_adapters.training.trainers.files import JOB, OUTCOME, PROGRESS, write_json

@@ -17,7 +17,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ratchet_adapters.training.constitution.critic import Message
-from ratchet_adapters.training.errors import CriticAnswerInvalid, CriticRefused, CriticUnavailable
+from ratchet_adapters.training.constitution.errors import CriticAnswerInvalid, CriticRefused, CriticUnavailable
 
 __all__ = ["EndpointChat", "EndpointSettings"]
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from ratchet_adapters.private_file import write_private_json
 from ratchet_adapters.training.constitution.critic import Chat, Message
 
 __all__ = ["KeptChat"]
@@ -50,7 +49,7 @@ class KeptChat:
         if known is not None:
             return known
         text = await self._chat.answer(messages)
-        _write(path, text)
+        write_private_json(path, {"answer": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})
         return text
 
 
@@ -66,17 +65,3 @@ def _read(path: Path) -> str | None:
         _LOG.warning("The kept answer %s is damaged (%s) and will be asked for again.", path, error)
         return None
     return text
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:16]}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump({"answer": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from ratchet_adapters.datasets.dataset import Row, RowKind
-from ratchet_adapters.training.errors import ConstitutionInvalid
+from ratchet_adapters.training.constitution.errors import ConstitutionInvalid
 
 __all__ = ["Constitution", "Principle", "read_constitution"]
 

@@ -14,7 +14,7 @@ import grpc
 
 from ratchet.v1 import inference_pb2, inference_pb2_grpc
 from ratchet_adapters.training.constitution.critic import Message
-from ratchet_adapters.training.errors import CriticAnswerInvalid, CriticRefused, CriticUnavailable
+from ratchet_adapters.training.constitution.errors import CriticAnswerInvalid, CriticRefused, CriticUnavailable
 
 __all__ = ["ServedChat"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from numbers import Real
 
-from ratchet_adapters.training.errors import PenaltyInvalid
+from ratchet_adapters.training.penalties.errors import PenaltyInvalid
 from ratchet_adapters.training.penalty import Penalty
 
 __all__ = ["penalised"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ratchet_adapters.training.errors import PenaltyInvalid
+from ratchet_adapters.training.penalties.scoring import penalised
 from ratchet_adapters.training.penalty import Penalty
 from ratchet_adapters.training.rewards.reward import Reward, Turn, scored
 from ratchet_adapters.training.rewards.rules import refuses
@@ -76,21 +76,12 @@ class Combined:
             if chosen:
                 parts[f"{name}.refused"] = _mean([float(refused[index]) for index in chosen])
                 parts[f"{name}.reward"] = _mean([total[index] for index in chosen])
+        prompts, answers = [turn.prompt for turn in turns], [turn.answer for turn in turns]
         for name, constraint in self._constraints.items():
-            found = _penalised(name, constraint.penalty, turns)
+            found = penalised(name, constraint.penalty, prompts, answers)
             total = [value - constraint.weight * cost for value, cost in zip(total, found, strict=True)]
             parts[f"{name}.penalty"] = _mean(found)
         return Scores(tuple(total), parts)
-
-
-def _penalised(name: str, penalty: Penalty, turns: Sequence[Turn]) -> list[float]:
-    values = [float(cost) for cost in penalty([turn.prompt for turn in turns], [turn.answer for turn in turns])]
-    if len(values) != len(turns):
-        raise PenaltyInvalid(name, f"gave {len(values)} numbers for {len(turns)} answers")
-    for value in values:
-        if not 0.0 <= value <= 1.0:
-            raise PenaltyInvalid(name, f"gave {value}")
-    return values
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ratchet_adapters.training.errors import RewardModelInvalid
 from ratchet_adapters.training.reward_model import REWARD_MODEL, RewardModelSettings
+from ratchet_adapters.training.rewards.errors import RewardModelInvalid
 from ratchet_adapters.training.rewards.reward import BaseModelFolder, Turn
 
 __all__ = ["ModelReward"]
@@ -80,8 +80,8 @@ def _read(folder: Path, base: BaseModelFolder) -> dict[str, Any]:
 
 
 def _load(folder: Path, base: Path, settings: RewardModelSettings) -> tuple[Any, Any]:
+    from ratchet_adapters.precision import resolve_precision
     from ratchet_adapters.training.trainers.model import load_tokenizer
-    from ratchet_adapters.training.trainers.precision import resolve_precision
     from ratchet_adapters.training.trainers.reward_network import restore
 
     tokenizer = load_tokenizer(base)

@@ -9,18 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ratchet_adapters.training.errors import RewardInvalid, RewardOptionsInvalid, RewardUnknown
+from ratchet_adapters.training.plugins import plugin
+from ratchet_adapters.training.rewards.errors import RewardInvalid, RewardOptionsInvalid, RewardUnknown
 
-__all__ = ["GROUP", "BaseModelFolder", "Reward", "RewardChoice", "Turn", "reward", "scored"]
-
-GROUP = "ratchet.rewards"
+__all__ = ["BaseModelFolder", "Reward", "RewardChoice", "Turn", "reward", "scored"]
 
 _BUILT_IN: Mapping[str, str] = {
     "helpful-rules": "ratchet_adapters.training.rewards.rules:HelpfulRules",
@@ -87,18 +84,7 @@ def reward(name: str, options: Mapping[str, Any], base: BaseModelFolder) -> Rewa
         RewardOptionsInvalid: It does not take these options.
         RewardModelInvalid: The folder it is to load is no reward model, or one of another base.
     """
-    added = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if name in added:
-        make: Any = added[name].load()
-    elif name in _BUILT_IN:
-        module, function = _BUILT_IN[name].split(":")
-        make = getattr(import_module(module), function)
-    else:
-        raise RewardUnknown(name, {*added, *_BUILT_IN})
-    try:
-        found: Reward = make(base, **options)
-    except (TypeError, ValueError) as error:
-        raise RewardOptionsInvalid(name, str(error)) from error
+    found: Reward = plugin(name, options, base, built_in=_BUILT_IN, unknown=RewardUnknown, invalid=RewardOptionsInvalid)
     return found
 
 

@@ -8,12 +8,13 @@ output layer, and what rows have in common is computed once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 import torch.nn.functional as functional
 
+from ratchet_adapters.precision import products
 from ratchet_adapters.training.trainers.prefix_tree import prefix_tree
 
 __all__ = ["AnswerScoring", "reference_log_probs", "token_log_probs"]
@@ -55,7 +56,7 @@ def reference_log_probs(
         prefix: See above.
     """
     found = []
-    with torch.no_grad(), model.disable_adapter(), _precision(model.device, autocast):
+    with torch.no_grad(), model.disable_adapter(), products(model.device.type, in_bfloat16=autocast):
         for batch in batches:
             names = (f"{prefix}input_ids", f"{prefix}attention_mask", f"{prefix}completion_mask")
             tensors = (batch[name].to(model.device) for name in names)
@@ -93,8 +94,4 @@ class AnswerScoring:
         return dataset
 
     def _precision_of_products(self) -> AbstractContextManager[Any]:
-        return _precision(self.model.device, self._autocast)  # type: ignore[attr-defined]
-
-
-def _precision(device: torch.device, autocast: bool) -> AbstractContextManager[Any]:
-    return torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext()
+        return products(self.model.device.type, in_bfloat16=self._autocast)  # type: ignore[attr-defined]

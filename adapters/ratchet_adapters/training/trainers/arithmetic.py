@@ -7,7 +7,6 @@ It must not know where the adapters came from. The result is a plain LoRA folder
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from ratchet_adapters.artifacts.adapter_files import CONFIG, PROVENANCE, WEIGHTS
 from ratchet_adapters.training.arithmetic import ArithmeticSettings, CombineSettings
 from ratchet_adapters.training.errors import AdaptersNotCombinable, InputAdapterMissing, RankOverflow
 from ratchet_adapters.training.job import Progress, TrainingJob, TrainingResult
+from ratchet_adapters.training.trainers.saving import json_text, put_in_place
 
 __all__ = ["combine", "scale"]
 
@@ -230,20 +230,12 @@ def _put(job: TrainingJob, inputs: Sequence[_Input], weights: Path, config: Mapp
     card = _CARD.format(
         method=job.method, base=job.base_fingerprint, inputs="\n".join(rows), rank=config["r"], note=note
     )
-    ready = job.output.with_name(f".{job.output.name}.new")
-    shutil.rmtree(ready, ignore_errors=True)
-    ready.mkdir(parents=True)
-    shutil.copyfile(weights, ready / WEIGHTS)
-    (ready / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    (ready / PROVENANCE).write_text(json.dumps(provenance, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    (ready / "README.md").write_text(card, encoding="utf-8")
-    for path in ready.iterdir():
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
-    # What could not be served must not come into being: the sum of two adapters can cancel out.
-    inspect_adapter(ready, base_fingerprint=job.base_fingerprint, max_rank=job.settings.rank)
-    shutil.rmtree(job.output, ignore_errors=True)
-    ready.replace(job.output)
+    put_in_place(
+        job.output,
+        {WEIGHTS: weights, CONFIG: json_text(config), PROVENANCE: json_text(provenance), "README.md": card},
+        # What could not be served must not come into being: the sum of two adapters can cancel out.
+        lambda folder: inspect_adapter(folder, base_fingerprint=job.base_fingerprint, max_rank=job.settings.rank),
+    )
 
 
 def _result(

@@ -6,7 +6,7 @@ It must not know datasets, files or processes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ import torch.nn.functional as functional
 from trl import SFTTrainer
 
 from ratchet_adapters.datasets.dataset import Row, RowKind
+from ratchet_adapters.precision import products
 from ratchet_adapters.training.sft_refusal import SftSettings
 from ratchet_adapters.training.trainers.encoding import Encoded, Lessons
 from ratchet_adapters.training.trainers.packing import Packed, pack
@@ -136,8 +137,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
         return functional.kl_div(logits.log_softmax(-1), base.log_softmax(-1), log_target=True, reduction="batchmean")
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
-        # The adapter's own weights are float32, for small updates; products are bfloat16.
-        return torch.autocast(device.type, torch.bfloat16) if self._autocast else nullcontext()
+        return products(device.type, in_bfloat16=self._autocast)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Checkpoints need no card; the adapter gets its own."""

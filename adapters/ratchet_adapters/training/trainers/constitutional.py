@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import cast
 
 from ratchet_adapters.datasets.dataset import read_dataset
+from ratchet_adapters.training.constitution.errors import NotRevised
 from ratchet_adapters.training.constitutional import ConstitutionalSettings
-from ratchet_adapters.training.errors import NotRevised
 from ratchet_adapters.training.job import TrainingJob, TrainingResult
 from ratchet_adapters.training.trainers import sft
 from ratchet_adapters.training.trainers.session import OnProgress

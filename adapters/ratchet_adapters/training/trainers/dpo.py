@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from ratchet_adapters.datasets.dataset import Split
 from ratchet_adapters.training.dpo import DpoSettings
-from ratchet_adapters.training.errors import NothingToTrain
 from ratchet_adapters.training.job import TrainingJob, TrainingResult
-from ratchet_adapters.training.trainers.pairs import EncodedPair, encode_pairs, make_pairs
-from ratchet_adapters.training.trainers.ratings import safety_judge
+from ratchet_adapters.training.trainers.pairs import EncodedPair
+from ratchet_adapters.training.trainers.preference import session_pairs
 from ratchet_adapters.training.trainers.session import OnProgress, Session, Work, carry_out
 
 __all__ = ["train"]
@@ -31,13 +29,7 @@ def _prepare(session: Session) -> Work:
     from ratchet_adapters.training.trainers.dpo_trainer import PairCollator, SafetyTrainer
 
     settings = cast(DpoSettings, session.job.settings)
-    judge = safety_judge(settings.judge)
-    taught, made = encode_pairs(make_pairs(session.rows(), settings, judge), session.tokenizer, settings)
-    if not taught:
-        raise NothingToTrain(session.job.dataset)
-    watched, _ = encode_pairs(
-        make_pairs(session.rows(split=Split.VALIDATION), settings, judge), session.tokenizer, settings
-    )
+    taught, made, watched = session_pairs(session, settings)
     collator = PairCollator(pad_token_id=session.tokenizer.pad_token_id)
     trainer = SafetyTrainer(
         model=session.model,

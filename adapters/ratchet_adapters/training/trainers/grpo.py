@@ -9,7 +9,7 @@ from typing import cast
 
 from ratchet_adapters.training.grpo import GrpoSettings
 from ratchet_adapters.training.job import TrainingJob, TrainingResult
-from ratchet_adapters.training.trainers.session import OnProgress, Session, Work, carry_out, tokens_of
+from ratchet_adapters.training.trainers.session import OnProgress, Session, Work, carry_out
 
 __all__ = ["train"]
 
@@ -27,34 +27,18 @@ def train(job: TrainingJob, on_progress: OnProgress | None = None) -> TrainingRe
 def _prepare(session: Session) -> Work:
     from trl import GRPOConfig, GRPOTrainer
 
-    from ratchet_adapters.training.trainers.policy_gradient import (
-        PolicyMixin,
-        combined_reward,
-        order_of_prompts,
-        policy_arguments,
-        prompt_table,
-        reward_function,
-    )
+    from ratchet_adapters.training.trainers.policy_gradient import PolicyMixin, policy_work
 
     class Policy(PolicyMixin, GRPOTrainer):  # type: ignore[misc]
         """GRPO on our terms."""
 
     settings = cast(GrpoSettings, session.job.settings)
-    rows = order_of_prompts(session)
-    trainer = Policy(
-        model=session.model,
-        reward_funcs=reward_function(combined_reward(session)),
-        args=session.arguments(
-            GRPOConfig,
-            **policy_arguments(settings, rows),
-            epsilon=settings.clip,
-            scale_rewards="group" if settings.scale_by_spread else "none",
-            # Divides by the longest answer, not by each one's length, which would favour long bad answers.
-            loss_type="dr_grpo",
-        ),
-        train_dataset=prompt_table(rows, settings),
-        processing_class=session.tokenizer,
-        autocast=session.precision == "bf16",
+    return policy_work(
+        session,
+        Policy,
+        GRPOConfig,
+        epsilon=settings.clip,
+        scale_rewards="group" if settings.scale_by_spread else "none",
+        # Divides by the longest answer, not by each one's length, which would favour long bad answers.
+        loss_type="dr_grpo",
     )
-    distinct = list({row.id: row for row in rows}.values())
-    return Work(trainer, rows=len(distinct), tokens=tokens_of(distinct, session.tokenizer))

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, cast
 
-from ratchet_adapters.datasets.dataset import Split
 from ratchet_adapters.training.errors import NothingToTrain
 from ratchet_adapters.training.job import TrainingJob, TrainingResult
 from ratchet_adapters.training.kto import KtoSettings
-from ratchet_adapters.training.trainers.pairs import EncodedPair, encode_pairs, make_pairs
-from ratchet_adapters.training.trainers.ratings import safety_judge
+from ratchet_adapters.training.trainers.pairs import EncodedPair
+from ratchet_adapters.training.trainers.preference import session_pairs
 from ratchet_adapters.training.trainers.session import OnProgress, Session, Work, carry_out
 
 __all__ = ["balanced_weights", "train"]
@@ -42,11 +41,7 @@ def _prepare(session: Session) -> Work:
     from ratchet_adapters.training.trainers.kto_trainer import AnswerTrainer
 
     settings = cast(KtoSettings, session.job.settings)
-    judge = safety_judge(settings.judge)
-    taught, made = encode_pairs(make_pairs(session.rows(), settings, judge, single=True), session.tokenizer, settings)
-    watched, _ = encode_pairs(
-        make_pairs(session.rows(split=Split.VALIDATION), settings, judge, single=True), session.tokenizer, settings
-    )
+    taught, made, watched = session_pairs(session, settings, single=True)
     examples, held_out = _examples(taught, settings), _examples(watched, settings)
     desirable = sum(example["label"] for example in examples)
     undesirable = len(examples) - desirable

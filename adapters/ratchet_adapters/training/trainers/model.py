@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ratchet_adapters.training.errors import NotEnoughMemory
 from ratchet_adapters.training.recipe import Recipe
 
-__all__ = ["check_memory", "load_model", "load_tokenizer"]
+__all__ = ["check_memory", "load_model", "load_tokenizer", "unconverted", "with_lora"]
 
 _ADAM_BYTES = 16
 """Per trained parameter: float32 weight, gradient and two moments."""
@@ -36,8 +36,6 @@ def load_model(folder: Path, recipe: Recipe, precision: Literal["bf16", "fp32"])
         NotEnoughMemory: It would not fit, as far as can be told before anything is computed.
     """
     import torch
-    from peft import LoraConfig, get_peft_model
-    from peft.tuners.lora import LoraLayer
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(str(folder), local_files_only=True).get_text_config()
@@ -49,7 +47,13 @@ def load_model(folder: Path, recipe: Recipe, precision: Literal["bf16", "fp32"])
         # Short sequences under a custom mask: plain matrix products beat the CPU's fused attention, backward most.
         attn_implementation="eager",
     )
-    layers = int(config.num_hidden_layers)
+    return with_lora(base, int(config.num_hidden_layers), recipe, "CAUSAL_LM")
+
+
+def with_lora(model: Any, layers: int, recipe: Recipe, task: Literal["CAUSAL_LM", "SEQ_CLS"]) -> Any:
+    """Return the PEFT model of a base model of so many layers; for SEQ_CLS, PEFT trains and saves the head too."""
+    from peft import LoraConfig, get_peft_model
+
     first = int(recipe.first_layer * layers)
     lora = LoraConfig(
         r=recipe.rank,
@@ -58,12 +62,20 @@ def load_model(folder: Path, recipe: Recipe, precision: Literal["bf16", "fp32"])
         bias="none",
         target_modules=list(recipe.target_modules),
         layers_to_transform=list(range(first, max(first + 1, round(recipe.last_layer * layers)))),
-        task_type="CAUSAL_LM",
+        task_type=task,
     )
-    model = get_peft_model(base, lora)
+    return unconverted(get_peft_model(model, lora))
+
+
+def unconverted(model: Any) -> Any:
+    """Return the PEFT model with activations left in the precision they come in.
+
+    Autocast multiplies in bfloat16 anyway; PEFT would copy every activation to float32 before it.
+    """
+    from peft.tuners.lora import LoraLayer
+
     for module in model.modules():
         if isinstance(module, LoraLayer):
-            # Autocast multiplies in bfloat16 anyway; PEFT would copy every activation to float32 before it.
             module.cast_input_dtype_enabled = False
     return model
 

@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 from ratchet_adapters.datasets.dataset import RowKind, Split
 from ratchet_adapters.datasets.refusal_text import opens_like_a_refusal
+from ratchet_adapters.precision import products
 from ratchet_adapters.training.trainers.workers import said_by_first
 
 if TYPE_CHECKING:
@@ -75,9 +76,7 @@ class OverRefusalStop(TrainerCallback):  # type: ignore[misc]
 
         training = model.training
         model.eval()
-        # The adapter's own weights are float32 beside base weights in bfloat16.
-        precision = torch.autocast(model.device.type, torch.bfloat16, enabled=self._session.precision == "bf16")
-        with precision:
+        with products(model.device.type, in_bfloat16=self._session.precision == "bf16"):
             answers = generate(model, self._session.tokenizer, self._prompts, max_tokens=_ANSWER_TOKENS)
         model.train(training)
         return sum(opens_like_a_refusal(answer) for answer in answers) / len(answers)

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from random import Random
 from typing import Any, cast
 
 import torch
 
 from ratchet_adapters.datasets.dataset import Row, RowKind
+from ratchet_adapters.precision import products
 from ratchet_adapters.training.errors import PromptsMissing
 from ratchet_adapters.training.penalty import penalty
 from ratchet_adapters.training.policy import PolicySettings
 from ratchet_adapters.training.rewards.combined import Combined, Constraint
 from ratchet_adapters.training.rewards.reward import BaseModelFolder, Turn, reward
 from ratchet_adapters.training.trainers.generation import rendered
-from ratchet_adapters.training.trainers.session import Session
+from ratchet_adapters.training.trainers.session import Session, Work, tokens_of
 
-__all__ = ["PolicyMixin", "combined_reward", "order_of_prompts", "policy_arguments", "prompt_table", "reward_function"]
+__all__ = ["PolicyMixin", "combined_reward", "order_of_prompts", "policy_work", "prompt_table", "reward_function"]
 
 _SHOWN = {
     "reward": "reward",
@@ -99,7 +100,34 @@ def prompt_table(rows: Sequence[Row], settings: PolicySettings) -> Any:
     )
 
 
-def policy_arguments(settings: PolicySettings, rows: Sequence[Row]) -> dict[str, Any]:
+def policy_work(session: Session, policy: type[Any], arguments: type[Any], **own: Any) -> Work:
+    """Return the work of a policy-gradient method.
+
+    Args:
+        session: Of the job.
+        policy: `PolicyMixin` before a trainer of TRL's.
+        arguments: That trainer's configuration.
+        own: What the method adds to it.
+
+    Raises:
+        PromptsMissing: As `order_of_prompts`.
+        RewardUnknown, RewardOptionsInvalid, PenaltyUnknown, PenaltyOptionsInvalid: The recipe names what is not there.
+    """
+    settings = cast(PolicySettings, session.job.settings)
+    rows = order_of_prompts(session)
+    trainer = policy(
+        model=session.model,
+        reward_funcs=reward_function(combined_reward(session)),
+        args=session.arguments(arguments, **_arguments(settings, rows), **own),
+        train_dataset=prompt_table(rows, settings),
+        processing_class=session.tokenizer,
+        autocast=session.precision == "bf16",
+    )
+    distinct = list({row.id: row for row in rows}.values())
+    return Work(trainer, rows=len(distinct), tokens=tokens_of(distinct, session.tokenizer))
+
+
+def _arguments(settings: PolicySettings, rows: Sequence[Row]) -> dict[str, Any]:
     """Return the arguments that both of TRL's configurations take."""
     per_step = settings.batch_size // settings.group_size
     return {
@@ -163,7 +191,7 @@ class PolicyMixin:
 
     def _precision(self) -> AbstractContextManager[Any]:
         device = cast(Any, self).accelerator.device.type
-        return torch.autocast(device, torch.bfloat16) if self._in_bfloat16 else nullcontext()
+        return products(device, in_bfloat16=self._in_bfloat16)
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """Sample and score under a seed of the step's own, so that a resumed training samples the same."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ratchet_adapters.child_environment import child_environment
 from ratchet_adapters.training.errors import (
     TrainingCancelled,
     TrainingCrashed,
@@ -143,20 +144,8 @@ def _command(job: TrainingJob, module: Sequence[str]) -> list[str]:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    # OpenMP reads its variables once, before Python code runs. Passive: on a busy machine a thread that spins at a
-    # barrier takes the core from the one it waits for.
-    count = str(threads)
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-    }
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return {**os.environ, **child_environment(threads), "PYTHONPATH": path}
 
 
 def _progress_lines(path: Path) -> list[dict[str, Any]]:

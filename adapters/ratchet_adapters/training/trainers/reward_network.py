@@ -6,17 +6,17 @@ It must not know pairs, losses or what a score is used for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
+from peft import PeftModel
 
+from ratchet_adapters.precision import products
 from ratchet_adapters.training.recipe import Recipe
 from ratchet_adapters.training.trainers.generation import rendered
-from ratchet_adapters.training.trainers.model import check_memory
+from ratchet_adapters.training.trainers.model import check_memory, unconverted, with_lora
 
 __all__ = ["build", "encode", "precision_of", "restore", "score"]
 
@@ -37,24 +37,12 @@ def build(folder: Path, recipe: Recipe, precision: Literal["bf16", "fp32"], pad:
     """
     body = _body(folder, precision, pad)
     check_memory(folder, body.config.get_text_config(), recipe, precision)
-    layers = int(body.config.get_text_config().num_hidden_layers)
-    first = int(recipe.first_layer * layers)
-    lora = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=0.0,
-        bias="none",
-        target_modules=list(recipe.target_modules),
-        layers_to_transform=list(range(first, max(first + 1, round(recipe.last_layer * layers)))),
-        # PEFT trains and saves the head of this kind of model by itself.
-        task_type="SEQ_CLS",
-    )
-    return _unconverted(get_peft_model(body, lora))
+    return with_lora(body, int(body.config.get_text_config().num_hidden_layers), recipe, "SEQ_CLS")
 
 
 def restore(folder: Path, base: Path, precision: Literal["bf16", "fp32"], pad: int) -> Any:
     """Return the trained network of a reward model folder, for scoring."""
-    network = _unconverted(PeftModel.from_pretrained(_body(base, precision, pad), str(folder)))
+    network = unconverted(PeftModel.from_pretrained(_body(base, precision, pad), str(folder)))
     network.eval()
     return network
 
@@ -93,7 +81,7 @@ def score(network: Any, sequences: Sequence[Sequence[int]], pad: int, *, batch_s
 def precision_of(network: Any) -> AbstractContextManager[Any]:
     """Return the context for calls of the network: products in bfloat16 when its body is, for the float32 LoRA."""
     weight = network.get_input_embeddings().weight
-    return torch.autocast(weight.device.type, torch.bfloat16) if weight.dtype == torch.bfloat16 else nullcontext()
+    return products(weight.device.type, in_bfloat16=weight.dtype == torch.bfloat16)
 
 
 def _body(folder: Path, precision: Literal["bf16", "fp32"], pad: int) -> Any:
@@ -118,11 +106,3 @@ def _body(folder: Path, precision: Literal["bf16", "fp32"], pad: int) -> Any:
     body.score = _Head(width, 1, bias=False)
     torch.nn.init.zeros_(body.score.weight)
     return body
-
-
-def _unconverted(network: Any) -> Any:
-    for module in network.modules():
-        if isinstance(module, LoraLayer):
-            # Autocast multiplies in bfloat16 anyway; PEFT would copy every activation to float32 before it.
-            module.cast_input_dtype_enabled = False
-    return network

@@ -6,9 +6,6 @@ as an adapter. It must not know how it was trained.
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from typing import Any
 from ratchet_adapters.datasets.dataset import Dataset, Split
 from ratchet_adapters.training.job import TrainingJob
 from ratchet_adapters.training.reward_model import REWARD_MODEL
+from ratchet_adapters.training.trainers.saving import json_text, put_in_place
 
 __all__ = ["save_reward_model"]
 
@@ -74,18 +72,8 @@ def save_reward_model(
             for split, found in accuracy.items()
         ),
     )
-    ready = job.output.with_name(f".{job.output.name}.new")
-    shutil.rmtree(ready, ignore_errors=True)
-    ready.mkdir(parents=True)
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        shutil.copyfile(trained / name, ready / name)
-    (ready / "ratchet.json").write_text(json.dumps(provenance, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    (ready / "README.md").write_text(card, encoding="utf-8")
-    for path in ready.iterdir():
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
-    shutil.rmtree(job.output, ignore_errors=True)
-    ready.replace(job.output)
+    network = {name: trained / name for name in ("adapter_config.json", "adapter_model.safetensors")}
+    put_in_place(job.output, {**network, "ratchet.json": json_text(provenance), "README.md": card})
 
 
 def _accuracy(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import cast
 
 from ratchet_adapters.training.job import TrainingJob, TrainingResult
 from ratchet_adapters.training.rloo import RlooSettings
-from ratchet_adapters.training.trainers.session import OnProgress, Session, Work, carry_out, tokens_of
+from ratchet_adapters.training.trainers.session import OnProgress, Session, Work, carry_out
 
 __all__ = ["train"]
 
@@ -27,32 +27,16 @@ def train(job: TrainingJob, on_progress: OnProgress | None = None) -> TrainingRe
 def _prepare(session: Session) -> Work:
     from trl import RLOOConfig, RLOOTrainer
 
-    from ratchet_adapters.training.trainers.policy_gradient import (
-        PolicyMixin,
-        combined_reward,
-        order_of_prompts,
-        policy_arguments,
-        prompt_table,
-        reward_function,
-    )
+    from ratchet_adapters.training.trainers.policy_gradient import PolicyMixin, policy_work
 
     class Policy(PolicyMixin, RLOOTrainer):  # type: ignore[misc]
         """RLOO on our terms."""
 
     settings = cast(RlooSettings, session.job.settings)
-    rows = order_of_prompts(session)
-    trainer = Policy(
-        model=session.model,
-        reward_funcs=reward_function(combined_reward(session)),
-        args=session.arguments(
-            RLOOConfig,
-            **policy_arguments(settings, rows),
-            epsilon=settings.clip,
-            normalize_advantages=settings.whiten,
-        ),
-        train_dataset=prompt_table(rows, settings),
-        processing_class=session.tokenizer,
-        autocast=session.precision == "bf16",
+    return policy_work(
+        session,
+        Policy,
+        RLOOConfig,
+        epsilon=settings.clip,
+        normalize_advantages=settings.whiten,
     )
-    distinct = list({row.id: row for row in rows}.values())
-    return Work(trainer, rows=len(distinct), tokens=tokens_of(distinct, session.tokenizer))

@@ -1,4 +1,4 @@
-"""The adapter folder of a finished training, put in place with one rename.
+"""The folder of a finished training, put in place with one rename.
 
 It must not know how the adapter was trained.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ratchet_adapters.datasets.dataset import Dataset
 from ratchet_adapters.training.card import adapter_card
 from ratchet_adapters.training.job import TrainingJob
 
-__all__ = ["save_adapter"]
+__all__ = ["json_text", "put_in_place", "save_adapter"]
 
 _WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
@@ -50,23 +51,42 @@ def save_adapter(job: TrainingJob, dataset: Dataset, model: Any) -> None:
         counts=dataset.manifest.get("counts", {}),
         settings=job.settings,
     )
-    ready = job.output.with_name(f".{job.output.name}.new")
+    put_in_place(
+        job.output,
+        {
+            _WEIGHTS: saved / _WEIGHTS,
+            _CONFIG: json_text(config),
+            "ratchet.json": json_text(provenance),
+            "README.md": card,
+        },
+    )
+
+
+def json_text(value: Any) -> str:
+    """Return JSON for a file of an adapter folder: the same value is the same bytes."""
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
+def put_in_place(output: Path, files: Mapping[str, str | Path], check: Callable[[Path], object] | None = None) -> None:
+    """Make a folder of these files, whole or not at all, in place of an older one.
+
+    Args:
+        output: The folder.
+        files: Name to text, or to a file that is copied.
+        check: Called with the finished folder before it is put in place; whatever it raises leaves the older one.
+    """
+    ready = output.with_name(f".{output.name}.new")
     shutil.rmtree(ready, ignore_errors=True)
     ready.mkdir(parents=True)
-    shutil.copyfile(saved / _WEIGHTS, ready / _WEIGHTS)
-    _write(ready / _CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
-    _write(ready / "ratchet.json", json.dumps(provenance, indent=2, sort_keys=True) + "\n")
-    _write(ready / "README.md", card)
-    _sync(ready / _WEIGHTS)
-    shutil.rmtree(job.output, ignore_errors=True)
-    ready.replace(job.output)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
+    for name, content in files.items():
+        path = ready / name
+        if isinstance(content, Path):
+            shutil.copyfile(content, path)
+        else:
+            path.write_text(content, encoding="utf-8")
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+    if check is not None:
+        check(ready)
+    shutil.rmtree(output, ignore_errors=True)
+    ready.replace(output)

@@ -15,11 +15,11 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ratchet_adapters.datasets.dataset import Dataset, Row, RowKind, Split, read_dataset
+from ratchet_adapters.precision import resolve_precision
 from ratchet_adapters.training.errors import BatchNotShared, NothingToTrain
 from ratchet_adapters.training.job import Progress, TrainingJob, TrainingResult
 from ratchet_adapters.training.trainers.checkpoints import claim, last_checkpoint, mark_finished
 from ratchet_adapters.training.trainers.model import load_model, load_tokenizer
-from ratchet_adapters.training.trainers.precision import resolve_precision
 from ratchet_adapters.training.trainers.saving import save_adapter
 from ratchet_adapters.training.trainers.workers import (
     averaging,
@@ -31,7 +31,7 @@ from ratchet_adapters.training.trainers.workers import (
     workers,
 )
 
-__all__ = ["OnProgress", "Session", "Work", "carry_out"]
+__all__ = ["OnProgress", "Session", "Work", "carry_out", "tokens_of"]
 
 OnProgress = Callable[[Progress], None]
 

@@ -5,9 +5,10 @@ It must not know what is computed.
 
 from __future__ import annotations
 
-from typing import Literal
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
 
-__all__ = ["has_fast_bfloat16", "resolve_precision"]
+__all__ = ["has_fast_bfloat16", "products", "resolve_precision"]
 
 
 def has_fast_bfloat16() -> bool:
@@ -26,3 +27,17 @@ def resolve_precision(wanted: Literal["auto", "bf16", "fp32"]) -> Literal["bf16"
     if wanted != "auto":
         return wanted
     return "bf16" if has_fast_bfloat16() else "fp32"
+
+
+def products(device: str, *, in_bfloat16: bool) -> AbstractContextManager[Any]:
+    """Return the context for calls of a model in training: matrix products in bfloat16, or as they are.
+
+    The adapter's own weights are float32, for small updates, beside base weights in bfloat16.
+
+    Args:
+        device: Type of the model's device, "cpu" or "cuda".
+        in_bfloat16: Whether the training computes in bfloat16.
+    """
+    import torch
+
+    return torch.autocast(device, torch.bfloat16) if in_bfloat16 else nullcontext()
