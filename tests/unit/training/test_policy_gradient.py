@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from ratchet_adapters.artifacts.adapter_files import inspect_adapter
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, RowKind, Split, read_dataset, rows_digest
 from ratchet_adapters.training import penalty as penalties
+from ratchet_adapters.training import plugins
 from ratchet_adapters.training.errors import NothingToTrain, PromptsMissing
 from ratchet_adapters.training.methods import method
 from ratchet_adapters.training.penalties.errors import PenaltyUnknown
@@ -58,13 +59,12 @@ def tiny_rewards(monkeypatch):
     here = {"tiny": FirstWord, "outside": Outside}
     monkeypatch.setattr(rewards, "_BUILT_IN", {**rewards._BUILT_IN, **{name: f"tiny:{name}" for name in here}})
     monkeypatch.setattr(penalties, "_BUILT_IN", {**penalties._BUILT_IN, "saying": "tiny:saying"})
-    original = rewards.import_module
+    original = plugins.import_module
 
     def find(name):
         return type("tiny", (), {**here, "saying": Saying}) if name == "tiny" else original(name)
 
-    monkeypatch.setattr(rewards, "import_module", find)
-    monkeypatch.setattr(penalties, "import_module", find)
+    monkeypatch.setattr(plugins, "import_module", find)
 
 
 @pytest.fixture
