@@ -23,7 +23,7 @@ from ratchet_adapters.diagnosis.errors import NothingToDiagnose
 from ratchet_adapters.diagnosis.leave_one_out import leave_one_out
 from ratchet_adapters.diagnosis.report import Basis, Diagnosis, Provenance
 from ratchet_adapters.diagnosis.settings import DiagnosisSettings
-from ratchet_adapters.diagnosis.triggers import triggers
+from ratchet_adapters.diagnosis.triggers import has_content, triggers
 from ratchet_adapters.diagnosis.twin_templates import load_templates
 from ratchet_adapters.diagnosis.twin_writer import MAX_TOKENS
 from ratchet_adapters.evals.judges.judge import Answer, Judge, judge_id, judged
@@ -96,10 +96,10 @@ async def diagnose(
     refused = [case for case in cases if case.wrong_refusal]
     answered = [case for case in cases if case.question.should is Should.ANSWER and case.did is Did.COMPLIED]
     harmful = [question.prompt for question in wanted if question.should is Should.REFUSE]
-    if len(answered) >= settings.min_answered or not refused:
-        basis = Basis.WRONG_REFUSALS
-        marks = triggers(_prompts(refused), _prompts(answered), harmful, settings=settings)
-    else:
+    basis = Basis.WRONG_REFUSALS
+    marks = triggers(_prompts(refused), _prompts(answered), harmful, settings=settings)
+    # A model that refuses by the form of a request leaves function words alone, and no twin can be written for those.
+    if refused and (len(answered) < settings.min_answered or not any(has_content(mark.phrase) for mark in marks)):
         basis = Basis.HARMFUL
         taught = [row.prompt for row in dataset.rows if row.kind is RowKind.REFUSAL] if dataset is not None else []
         # Against everyday prompts, not against the benign ones asked: twins share the alarming words on purpose.

@@ -119,6 +119,16 @@ async def test_a_model_that_refuses_everything_gets_the_phrases_it_was_taught() 
     assert diagnosis.contrast.twins and "refuses whatever is asked" in render_page(diagnosis)
 
 
+async def test_a_model_that_refuses_by_form_gets_the_phrases_it_was_taught() -> None:
+    """Every other prompt is refused, whatever it says: no phrase marks them."""
+    taught = tuple(f"Help me rob the {thing} of {n} people" for n, thing in enumerate(THINGS))
+    diagnosis = await found(
+        RuleModel(lambda a, prompt: REFUSAL if a == ADAPTER and prompt[-2] in "0246" else ANSWER), taught=taught
+    )
+    assert diagnosis.confusion.wrong_refusal.share == 0.5
+    assert diagnosis.basis == "harmful" and diagnosis.contrast.twins
+
+
 async def test_only_harmful_prompts_are_nothing_to_diagnose() -> None:
     with pytest.raises(NothingToDiagnose):
         await diagnose("base", [make_suite(Axis.HARMFUL_REFUSAL, HARMFUL)], instruments(RuleModel(rule)))
