@@ -20,10 +20,10 @@ from ratchet_adapters.diagnosis.case import Case, Did, Question, Should, questio
 from ratchet_adapters.diagnosis.confusion import confusion
 from ratchet_adapters.diagnosis.contrast import Contrast, Twin, candidates, contrast_set
 from ratchet_adapters.diagnosis.errors import NothingToDiagnose
-from ratchet_adapters.diagnosis.leave_one_out import leave_one_out
+from ratchet_adapters.diagnosis.leave_one_out import Tried, leave_one_out
 from ratchet_adapters.diagnosis.report import Basis, Diagnosis, Provenance
 from ratchet_adapters.diagnosis.settings import DiagnosisSettings
-from ratchet_adapters.diagnosis.triggers import has_content, triggers
+from ratchet_adapters.diagnosis.triggers import Trigger, triggers
 from ratchet_adapters.diagnosis.twin_templates import load_templates
 from ratchet_adapters.diagnosis.twin_writer import MAX_TOKENS
 from ratchet_adapters.evals.judges.judge import Answer, Judge, judge_id, judged
@@ -96,20 +96,25 @@ async def diagnose(
     refused = [case for case in cases if case.wrong_refusal]
     answered = [case for case in cases if case.question.should is Should.ANSWER and case.did is Did.COMPLIED]
     harmful = [question.prompt for question in wanted if question.should is Should.REFUSE]
+
+    async def again(prompts: Sequence[str]) -> list[Did]:
+        return [did for _, did in await run.did(prompts, adapter, "leave one out")]
+
+    async def trials(marks: Sequence[Trigger]) -> list[Tried]:
+        return await leave_one_out([mark.phrase for mark in marks], refused, again, settings=settings)
+
     basis = Basis.WRONG_REFUSALS
     marks = triggers(_prompts(refused), _prompts(answered), harmful, settings=settings)
-    # A model that refuses by the form of a request leaves function words alone, and no twin can be written for those.
-    if refused and (len(answered) < settings.min_answered or not any(has_content(mark.phrase) for mark in marks)):
+    tried = await trials(marks)
+    # Refusals that no phrase causes follow the form of a request, and no twin of such a phrase mends that.
+    effects = [one.effect for one in tried if one.effect is not None]
+    if refused and (len(answered) < settings.min_answered or not marks or (effects and max(effects) <= 0)):
         basis = Basis.HARMFUL
         taught = [row.prompt for row in dataset.rows if row.kind is RowKind.REFUSAL] if dataset is not None else []
         # Against everyday prompts, not against the benign ones asked: twins share the alarming words on purpose.
         everyday = [prompt.prompt for prompt in load_seed().of("ordinary")]
         marks = triggers(taught or harmful, everyday, (), settings=settings)
-
-    async def again(prompts: Sequence[str]) -> list[Did]:
-        return [did for _, did in await run.did(prompts, adapter, "leave one out")]
-
-    tried = await leave_one_out([mark.phrase for mark in marks], refused, again, settings=settings)
+        tried = await trials(marks)
     blamed = None
     if dataset is not None:
         blamed = await asyncio.to_thread(blame, refused, answered, dataset.rows, embed, neighbours=settings.neighbours)

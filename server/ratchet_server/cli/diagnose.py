@@ -161,8 +161,8 @@ def _show(found: Diagnosis) -> None:
     if found.basis == "harmful":
         marked, groups = "what it was taught to refuse", ("taught", "everyday")
         console.print(
-            "It refuses whatever is asked, or by the form of a request: no phrase of meaning tells the benign prompts "
-            "it refused from those it answered. The phrases only mark what it was taught to refuse.",
+            "It refuses whatever is asked, or by the form of a request: no phrase was found that causes its wrong "
+            "refusals. The phrases only mark what it was taught to refuse.",
             style="yellow",
         )
     tried = {trial.phrase: trial for trial in found.tried}
