@@ -7,11 +7,15 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from ratchet_adapters.artifacts import ArtifactStore, open_store
 from ratchet_adapters.flags import FlagStore
+from ratchet_adapters.provenance.settings import SigningPolicy
+from ratchet_adapters.provenance.signing import Ed25519Signer, Signer
+from ratchet_adapters.provenance.verification import check_policy, verify_adapter
 from ratchet_adapters.registry import Registry
 from ratchet_plugins.models.chat import fingerprint, prepare_chat_model
 from ratchet_plugins.scorers.registry import load_scorer
@@ -24,7 +28,7 @@ from ratchet_server.rails.profiles import RailProfiles
 from ratchet_server.rails.scoring import ScorerPool
 from ratchet_server.routing.intake import Intake
 from ratchet_server.routing.router import Router
-from ratchet_server.routing.swap import Swaps
+from ratchet_server.routing.swap import Swaps, Verify
 from ratchet_server.rpc.adapters import AdapterService
 from ratchet_server.rpc.engine import EngineService
 from ratchet_server.rpc.errors import status_name
@@ -80,6 +84,24 @@ def engine_settings(settings: Settings, base: BaseModel) -> EngineSettings:
     return EngineSettings(model=base.path, **settings.engine.model_dump())
 
 
+def signature_check(settings: Settings) -> Verify:
+    """What an adapter's signature is held against before it is loaded."""
+    policy, folder = settings.signing, settings.signing.signatures_dir(settings.state_dir)
+
+    def check(digest: str, files: Path) -> None:
+        # A bundle of OpenSSF's is of files; the digest covers them all and was compared a moment ago.
+        verify_adapter(digest if policy.openssf == "off" else files, policy, folder)
+
+    return check
+
+
+def receipt_signer(policy: SigningPolicy) -> Signer | None:
+    """What signs receipts; None when the policy names no key. Raises KeyUnusable."""
+    if policy.receipt_key is None:
+        return None
+    return Ed25519Signer.read(policy.receipt_key, password=policy.receipt_key_password.get_secret_value())
+
+
 @asynccontextmanager
 async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine | None = None) -> AsyncIterator[App]:
     """Starts the server; on leaving, drains and stops it.
@@ -92,10 +114,13 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
     Order: what can refuse cheaply (port, database, rail configurations) before the engine, which takes longest.
 
     Raises:
+        SigningPolicyInvalid, KeyUnusable, ModelSigningMissing: nobody could check or make the signatures asked for.
         BindRefused, ExporterUnavailable, RegistryUnavailable, RailConfigError, ScorerError, EngineStartFailed:
             the server does not start; each says what to do.
     """
     async with AsyncExitStack() as stack:
+        await asyncio.to_thread(check_policy, settings.signing)
+        signer = receipt_signer(settings.signing)
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         say("opening the registry")
         registry = await asyncio.to_thread(Registry.open, settings.registry.database_url(settings.state_dir))
@@ -114,7 +139,10 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         own = engine is None
         engine = engine or VllmEngine(engine_settings(settings, base))
         router = Router(registry, await asyncio.to_thread(registry.routing))
-        swaps = Swaps(registry, artifacts, engine, router, metrics, keep=settings.engine.max_loaded)
+        swaps = Swaps(
+            registry, artifacts, engine, router, metrics,
+            keep=settings.engine.max_loaded, verify=signature_check(settings),
+        )  # fmt: skip
 
         say("loading scorers and rails")
         pool = ScorerPool(lambda name: load_scorer(name, **settings.scorers.get(name, {})))
@@ -138,7 +166,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         rpc = RpcServer(
             settings.rpc,
             Servicers(
-                inference=InferenceService(path, base, settings.sampling),
+                inference=InferenceService(path, base, settings.sampling, signer),
                 adapters=AdapterService(registry, router, swaps, intake),
                 feedback=FeedbackService(flags, capture, metrics),
                 learning=LearningService(registry),

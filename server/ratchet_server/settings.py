@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from ratchet_adapters.artifacts import ArtifactSettings
+from ratchet_adapters.provenance.settings import SigningPolicy
 from ratchet_adapters.registry.settings import RegistrySettings
 from ratchet_server.observability.settings import ObservabilitySettings
 from ratchet_server.rpc.settings import RpcSettings
@@ -78,6 +79,7 @@ class Settings(BaseSettings):
     capture: CaptureSettings = CaptureSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
     sampling: SamplingDefaults = SamplingDefaults()
+    signing: SigningPolicy = SigningPolicy()
 
     @classmethod
     def settings_customise_sources(
@@ -96,8 +98,15 @@ class Settings(BaseSettings):
         return tuple(sources)
 
 
-# Read elsewhere: by the client, the model cache, the learner and the evaluation. Everything else must be a field here.
-_NOT_SETTINGS = ("RATCHET_CONFIG", "RATCHET_ADDRESS", "RATCHET_CACHE", "RATCHET_LEARNER_", "RATCHET_EVAL_")
+# Read elsewhere: by the client, model cache, learner, evaluation and `ratchet keys`. All else must be a field here.
+_NOT_SETTINGS = (
+    "RATCHET_CONFIG",
+    "RATCHET_ADDRESS",
+    "RATCHET_CACHE",
+    "RATCHET_LEARNER_",
+    "RATCHET_EVAL_",
+    "RATCHET_KEY_PASSWORD",
+)
 
 
 def load(**overrides: Any) -> Settings:

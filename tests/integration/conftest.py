@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from ratchet.client import AsyncRatchet
+from ratchet_adapters.provenance.keys import new_keys
 from ratchet_plugins.models.chat import prepare_chat_model
 from ratchet_server.app import App, running
 from ratchet_server.engine.settings import EngineSettings
@@ -119,8 +120,18 @@ def adapter_factory(tmp_path_factory: pytest.TempPathFactory) -> AdapterFactory:
     return make
 
 
+@pytest.fixture(scope="session")
+def receipt_keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Private and public key of the server's receipts."""
+    folder = tmp_path_factory.mktemp("keys")
+    new_keys(folder / "receipts.key.pem", folder / "receipts.pub.pem")
+    return folder / "receipts.key.pem", folder / "receipts.pub.pem"
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def app(engine: VllmEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
+async def app(
+    engine: VllmEngine, tmp_path_factory: pytest.TempPathFactory, receipt_keys: tuple[Path, Path]
+) -> AsyncIterator[App]:
     """A server around the session's engine; per module, because it replaces a core that engine tests kill."""
     folder = tmp_path_factory.mktemp("server")
     profile = folder / "profiles" / "hurried"
@@ -133,6 +144,7 @@ async def app(engine: VllmEngine, tmp_path_factory: pytest.TempPathFactory) -> A
         rails={"folder": folder / "profiles"},
         routing={"poll_seconds": 0.2},
         engine={"max_lora_rank": 16, "max_loaded": 4},
+        signing={"receipt_key": receipt_keys[0]},
     )
     async with running(settings, engine=engine) as server:
         yield server

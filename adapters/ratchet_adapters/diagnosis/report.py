@@ -32,8 +32,8 @@ class Basis(StrEnum):
 
     WRONG_REFUSALS: benign prompts that were refused, against those that were answered.
     HARMFUL: prompts that were taught to be refused (those that should be, when no dataset was given), against everyday
-    prompts of the seed. Taken when hardly a benign prompt is answered, or when no phrase is found that causes a refusal:
-    then the model refuses by the form of a request, and the phrases say only what it was taught.
+    prompts of the seed. Taken when hardly a benign prompt is answered, or when no phrase is found that causes a
+    refusal: then the model refuses by the form of a request, and the phrases say only what it was taught.
     """
 
     WRONG_REFUSALS = "wrong_refusals"

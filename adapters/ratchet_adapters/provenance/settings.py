@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 __all__ = ["SigningPolicy"]
 
@@ -29,6 +29,7 @@ class SigningPolicy(BaseModel):
     receipt_key: Path | None = Field(
         default=None, description="PEM file of the Ed25519 private key that signs receipts; empty: they are not signed"
     )
+    receipt_key_password: SecretStr = Field(default=SecretStr(""), description="opens that key; empty: it is open")
 
     def signatures_dir(self, state_dir: Path) -> Path:
         """Return the folder of signatures, given the state folder that holds the default one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,9 @@ def generate(
     temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 is greedy.")] = None,
     seed: int | None = None,
     receipt: Annotated[bool, typer.Option(help="Print the receipt after the answer.")] = False,
+    signed_receipt: Annotated[
+        Path | None, typer.Option(help="Write the signed receipt here, and the answer beside it with .txt.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Ask the served model; the answer streams as the rails release it.
@@ -47,6 +51,12 @@ def generate(
                 if not as_json:
                     print(event.text, end="", flush=True)  # noqa: T201  (streamed: rich would re-wrap it)
     assert done is not None
+    if signed_receipt is not None:
+        if not done.signed_receipt:
+            console.print("this server signs no receipts: set signing.receipt_key on it", style="bold red")
+            raise typer.Exit(1)
+        signed_receipt.write_text(done.signed_receipt, encoding="utf-8")
+        signed_receipt.with_suffix(".txt").write_bytes(text.encode("utf-8", "surrogatepass"))
     if as_json:
         print_json({"text": text, "finish_reason": done.finish_reason, "receipt": document(done.receipt)})
     else:

@@ -9,11 +9,12 @@ from ratchet.v1 import common_pb2, inference_pb2
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer. `text` is empty when a rail blocked."""
+    """A whole answer. `text` is empty when a rail blocked, `signed_receipt` when the server signs none."""
 
     text: str
     finish_reason: str
     receipt: common_pb2.Receipt
+    signed_receipt: str = ""
 
     @property
     def blocked(self) -> bool:
@@ -30,10 +31,11 @@ class TextDelta:
 
 @dataclass(frozen=True)
 class Done:
-    """The last event of a stream."""
+    """The last event of a stream; its signed receipt is of all text of the stream."""
 
     finish_reason: str
     receipt: common_pb2.Receipt
+    signed_receipt: str = ""
 
 
 def finish_name(reason: inference_pb2.FinishReason.ValueType) -> str:
@@ -43,11 +45,12 @@ def finish_name(reason: inference_pb2.FinishReason.ValueType) -> str:
 
 def answer(response: inference_pb2.GenerateResponse) -> Answer:
     """From the wire."""
-    return Answer(response.text, finish_name(response.finish_reason), response.receipt)
+    return Answer(response.text, finish_name(response.finish_reason), response.receipt, response.signed_receipt)
 
 
 def event(response: inference_pb2.GenerateStreamResponse) -> TextDelta | Done:
     """From the wire."""
     if response.WhichOneof("event") == "done":
-        return Done(finish_name(response.done.finish_reason), response.done.receipt)
+        done = response.done
+        return Done(finish_name(done.finish_reason), done.receipt, done.signed_receipt)
     return TextDelta(response.text)

@@ -257,9 +257,12 @@ class GenerateResponse(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
+    SIGNED_RECEIPT_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Empty when a rail blocked."""
     finish_reason: Global___FinishReason.ValueType
+    signed_receipt: _builtins.str
+    """The receipt and the SHA-256 of `text`, signed by the server: a DSSE envelope in JSON. Empty when it signs none."""
     @_builtins.property
     def receipt(self) -> _common_pb2.Receipt: ...
     def __init__(
@@ -268,10 +271,11 @@ class GenerateResponse(_message.Message):
         text: _builtins.str = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
         receipt: _common_pb2.Receipt | None = ...,
+        signed_receipt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "receipt", b"receipt", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "receipt", b"receipt", "signed_receipt", b"signed_receipt", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -331,7 +335,10 @@ class GenerateDone(_message.Message):
 
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
+    SIGNED_RECEIPT_FIELD_NUMBER: _builtins.int
     finish_reason: Global___FinishReason.ValueType
+    signed_receipt: _builtins.str
+    """As in GenerateResponse; the hash is of all text of the stream."""
     @_builtins.property
     def receipt(self) -> _common_pb2.Receipt: ...
     def __init__(
@@ -339,10 +346,11 @@ class GenerateDone(_message.Message):
         *,
         finish_reason: Global___FinishReason.ValueType = ...,
         receipt: _common_pb2.Receipt | None = ...,
+        signed_receipt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "receipt", b"receipt", "signed_receipt", b"signed_receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from ratchet_adapters.artifacts import ArtifactStore
 from ratchet_adapters.registry import AdapterRecord, Registry, Routing
@@ -20,6 +22,8 @@ from ratchet_server.routing.router import Router
 
 log = logging.getLogger(__name__)
 
+Verify = Callable[[str, Path], object]
+"""Digest and folder of an adapter whose files the artifact store has just verified."""
 
 _PROOF_OUTCOME: dict[type[Exception], ProofOutcome] = {
     AdapterHasNoEffect: "no_effect",
@@ -57,14 +61,21 @@ class Swaps:
         metrics: Metrics,
         *,
         keep: int,
+        verify: Verify = lambda digest, folder: None,
     ) -> None:
-        """`keep`: adapters held in the engine; the longest unused one that no alias points at makes room."""
+        """One per server.
+
+        Args:
+            keep: Adapters held in the engine; the longest unused one that no alias points at makes room.
+            verify: Called in a thread before an adapter is loaded; raises when its signature is not as it must be.
+        """
         self._registry = registry
         self._artifacts = artifacts
         self._engine = engine
         self._router = router
         self._metrics = metrics
         self._keep = keep
+        self._verify = verify
         self._proven: dict[str, float] = {}
         self._lock = asyncio.Lock()
         self._poll: asyncio.Task[None] | None = None
@@ -194,6 +205,7 @@ class Swaps:
         started = time.perf_counter()
         try:
             folder = await asyncio.to_thread(self._artifacts.fetch, digest)
+            await asyncio.to_thread(self._verify, digest, folder)
             await self._make_room()
             await self._engine.load(digest, folder)
             await self._prove(record)

@@ -45,6 +45,11 @@ STATUS: dict[str, grpc.StatusCode] = {
     "AdapterNotLoaded": _UNAVAILABLE,
     "AdapterUnavailable": _UNAVAILABLE,
     "AdapterSlotsExhausted": _EXHAUSTED,
+    # signatures
+    "SignatureMissing": _REFUSED,
+    "SignatureInvalid": _REFUSED,
+    "SignerUntrusted": _REFUSED,
+    "ProvenanceError": _REFUSED,
     # artifacts
     "ArtifactMissing": _NOT_FOUND,
     "ArtifactCorrupt": grpc.StatusCode.DATA_LOSS,

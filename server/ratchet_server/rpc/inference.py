@@ -6,8 +6,12 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+from google.protobuf.json_format import MessageToDict
+
+from ratchet.v1 import common_pb2, inference_pb2_grpc
 from ratchet.v1 import inference_pb2 as pb
-from ratchet.v1 import inference_pb2_grpc
+from ratchet_adapters.provenance.receipts import sign_receipt
+from ratchet_adapters.provenance.signing import Signer
 from ratchet_server.engine.engine import Sampling
 from ratchet_server.rpc import convert
 from ratchet_server.rpc.guard import Context
@@ -27,10 +31,14 @@ _PRIORITY = {
 class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     """See inference.proto."""
 
-    def __init__(self, path: RequestPath, base: BaseModel, defaults: SamplingDefaults) -> None:
+    def __init__(
+        self, path: RequestPath, base: BaseModel, defaults: SamplingDefaults, signer: Signer | None = None
+    ) -> None:
+        """`signer`: signs every receipt; None: they are not signed."""
         self._path = path
         self._base = base
         self._defaults = defaults
+        self._signer = signer
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
         """Nothing leaves before all of it has passed."""
@@ -39,11 +47,13 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         async with aclosing(self._path.run(domain)) as items:
             async for item in items:
                 if isinstance(item, Finished):
-                    blocked = item.finish_reason.startswith("blocked")
+                    said = "" if item.finish_reason.startswith("blocked") else text
+                    receipt = convert.receipt(domain.request_id, item, self._base.name, self._base.fingerprint)
                     return pb.GenerateResponse(
-                        text="" if blocked else text,
+                        text=said,
                         finish_reason=convert.FINISH[item.finish_reason],
-                        receipt=convert.receipt(domain.request_id, item, self._base.name, self._base.fingerprint),
+                        receipt=receipt,
+                        signed_receipt=self._signed(receipt, said),
                     )
                 text += item.text
         raise AssertionError("the request path ended without Finished")
@@ -52,15 +62,26 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         self, request: pb.GenerateStreamRequest, context: Context
     ) -> AsyncIterator[pb.GenerateStreamResponse]:
         """Released text, then the receipt."""
-        domain = self._request(request.request, context)
+        domain, text = self._request(request.request, context), ""
         async with aclosing(self._path.run(domain)) as items:
             async for item in items:
                 if isinstance(item, Finished):
                     receipt = convert.receipt(domain.request_id, item, self._base.name, self._base.fingerprint)
-                    done = pb.GenerateDone(finish_reason=convert.FINISH[item.finish_reason], receipt=receipt)
+                    done = pb.GenerateDone(
+                        finish_reason=convert.FINISH[item.finish_reason],
+                        receipt=receipt,
+                        signed_receipt=self._signed(receipt, text),
+                    )
                     yield pb.GenerateStreamResponse(done=done)
                 else:
+                    text += item.text
                     yield pb.GenerateStreamResponse(text=item.text)
+
+    def _signed(self, receipt: common_pb2.Receipt, text: str) -> str:
+        """Return the signed receipt, over the text that was released; "" without a signer."""
+        if self._signer is None:
+            return ""
+        return sign_receipt(MessageToDict(receipt, preserving_proto_field_name=True), text, self._signer)
 
     def _request(self, request: pb.GenerateRequest, context: Context) -> Request:
         return Request(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -84,14 +85,14 @@ class House:
         await self.swaps.promote(digest, expected_champion=champion, actor="t", reason="")
 
 
-def build(folder: Path, scratch: Path, *, keep: int = 3) -> House:
+def build(folder: Path, scratch: Path, *, keep: int = 3, **swaps_options: Any) -> House:
     """A server's routing parts over the state in a folder; called twice it is two servers, or one restarted."""
     registry = Registry.open(f"sqlite:///{folder}/ratchet.db")
     artifacts = open_store(str(folder / "artifacts"))
     engine = EngineDouble()
     router = Router(registry, registry.routing())
     metrics = Metrics(CollectorRegistry())
-    swaps = Swaps(registry, artifacts, engine, router, metrics, keep=keep)  # type: ignore[arg-type]
+    swaps = Swaps(registry, artifacts, engine, router, metrics, keep=keep, **swaps_options)  # type: ignore[arg-type]
     return House(registry, artifacts, engine, router, swaps, metrics, scratch)
 
 
