@@ -1,7 +1,7 @@
 """A candidate that refuses too much may pass at less strength: which strengths to try, and the runs that try them.
 
-Must not start a run, nor decide anything: every weaker adapter goes through the gate like any other, as one more
-candidate against the same champion, which the gate judges at a stricter level (`repeats` in its policy).
+Must not start a run, nor decide whether one passes: every weaker adapter goes through the gate like any other, as one
+more candidate against the same champion, which the gate judges at a stricter level (`repeats` in its policy).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from ratchet_adapters.evals.gates.report import AxisResult, GateOutcome
 from ratchet_adapters.training.arithmetic import SCALE
 
-__all__ = ["SecondChance", "second_chance_options", "second_chances"]
+__all__ = ["SecondChance", "second_chance_options", "second_chances", "strength"]
 
 _TARGET = "harmful_refusal"
 _PRICE = "over_refusal"
@@ -27,6 +27,10 @@ class SecondChance(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    automatic: bool = Field(
+        False,
+        description="Queue the run at less strength by itself. False: the run's detail says which command would.",
+    )
     gammas: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.75, 0.5, 0.25), min_length=1, max_length=5, description="Strengths to try, strongest first."
     )
@@ -61,6 +65,20 @@ def second_chances(
         return ()
     lowest = min((1.0, *tried))
     return tuple(gamma for gamma in settings.gammas if gamma < lowest)
+
+
+def strength(adapter: str, method: str, options: Mapping[str, Any] | None) -> tuple[str, tuple[float, ...]]:
+    """Return the adapter at full strength that a run's adapter was made from, and the strengths that were tried.
+
+    Args:
+        adapter: Digest of the run's adapter.
+        method: Of the run.
+        options: Of the run.
+    """
+    if method == SCALE.name and options:
+        ((source, gamma),) = options["training"]["adapters"].items()
+        return str(source), (float(gamma),)
+    return adapter, ()
 
 
 def second_chance_options(digest: str, gamma: float) -> tuple[str, Mapping[str, Any]]:

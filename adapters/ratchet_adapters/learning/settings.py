@@ -18,6 +18,7 @@ from ratchet_adapters.datasets.settings import DatasetSettings
 from ratchet_adapters.evals.settings import EvalSettings
 from ratchet_adapters.learning.critics import CriticSettings
 from ratchet_adapters.learning.options import RunOptions, run_options
+from ratchet_adapters.learning.second_chance import SecondChance
 from ratchet_adapters.registry.settings import RegistrySettings
 from ratchet_adapters.training.backends.backend import BackendName
 from ratchet_adapters.training.settings import ProcessSettings
@@ -64,6 +65,9 @@ class LearnerSettings(BaseSettings):
         default_factory=CriticSettings, description="Who criticises answers in runs of the method constitutional."
     )
     embed_texts: bool = Field(True, description="Find near duplicates by sentence embeddings too, not by words alone.")
+    second_chance: SecondChance = Field(
+        default_factory=SecondChance, description="What becomes of a candidate that only refuses too much."
+    )
     allow_promotion: bool = Field(True, description="Whether a run that asks for it may promote on PASS.")
     evaluation: EvalSettings = Field(default_factory=EvalSettings, description="How candidates are asked and scored.")
     suites: tuple[str, ...] = Field((), description="Suites a candidate is evaluated on; empty: the seed suites.")

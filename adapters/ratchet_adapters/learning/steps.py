@@ -14,7 +14,7 @@ from typing import Any
 from ratchet_adapters.evals.gates.report import GateReport
 from ratchet_adapters.learning import proving, teaching
 from ratchet_adapters.learning.progress import RunProgress
-from ratchet_adapters.learning.second_chance import SecondChance, second_chance_options, second_chances
+from ratchet_adapters.learning.second_chance import second_chance_options, second_chances, strength
 from ratchet_adapters.learning.trail import Trail
 from ratchet_adapters.learning.workbench import Workbench
 from ratchet_adapters.registry import GateOutcome, ReportNotFound, RunState
@@ -58,16 +58,28 @@ def conclude(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
 
 
 def _weaker(bench: Workbench, trail: Trail) -> str:
-    """What to try when the candidate refused too much and nothing else is wrong with it; else nothing."""
+    """What is tried, or could be, when the candidate refused too much and nothing else is wrong with it; else ""."""
     try:
         report = GateReport.from_dict(bench.registry.report_for_run(trail.run_id).body)
     except ReportNotFound:
         return ""
-    gammas = second_chances(report.axes, SecondChance())
+    settings = bench.settings.second_chance
+    adapter, tried = strength(trail.adapter, trail.method, trail.options)
+    gammas = second_chances(report.axes, settings, tried)
     if not gammas:
         return ""
-    name, options = second_chance_options(trail.adapter, gammas[0])
-    return f" At less strength it may pass: ratchet train --method {name} --options '{json.dumps(options)}'"
+    name, options = second_chance_options(adapter, gammas[0])
+    if not settings.automatic:
+        return f" At less strength it may pass: ratchet train --method {name} --options '{json.dumps(options)}'"
+    # The key makes a conclusion that is repeated after a crash find the run it has queued already.
+    queued = bench.registry.create_run(
+        method=name,
+        options=options,
+        requested_by="learner",
+        promote_on_pass=trail.promote_on_pass,
+        idempotency_key=f"second-chance-{trail.run_id}",
+    )
+    return f" Run {queued.id} tries it at strength {gammas[0]:g}."
 
 
 def give_up(bench: Workbench, trail: Trail, why: str, *, cancelled: bool) -> None:

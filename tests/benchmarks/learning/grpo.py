@@ -10,18 +10,22 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from ratchet_adapters.datasets.bank import load_bank
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, Split, rows_digest
 from ratchet_adapters.training.job import TrainingJob
 from ratchet_adapters.training.methods import method
+from ratchet_adapters.training.policy import PolicySettings
 from ratchet_adapters.training.settings import ProcessSettings
 
 __all__ = ["measure", "measure_policy", "seed_rows"]
 
 _BOUNDED = {"batch_size": 8, "answer_tokens": 14, "learning_rate": 2e-3, "guide_share": 1.0, "seed": 0}
 """Two prompts of four short answers a step: what two CPU threads do in minutes."""
+
+_SAMPLES = 2
+"""Answers to each held-out prompt."""
 
 HELD_OUT = 0.25
 """Share of the clusters that are not trained on."""
@@ -144,7 +148,8 @@ def _rewards(job: TrainingJob, adapter: Path | None, count: int) -> dict[str, An
     harmful = [row for row in rows if row.kind is RowKind.REFUSAL][: count // 2]
     contrast = [row for row in rows if row.kind is RowKind.CONTRAST][: count // 4]
     replay = [row for row in rows if row.kind is RowKind.REPLAY][: count // 4]
-    chosen = [*harmful, *contrast, *replay]
+    chosen = [*harmful, *contrast, *replay] * _SAMPLES
+    settings = cast(PolicySettings, job.settings)
     model = AutoModelForCausalLM.from_pretrained(str(job.model), dtype=torch.bfloat16, local_files_only=True)
     if adapter is not None:
         model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
@@ -153,8 +158,8 @@ def _rewards(job: TrainingJob, adapter: Path | None, count: int) -> dict[str, An
         model,
         session.tokenizer,
         [row.prompt for row in chosen],
-        max_tokens=job.settings.answer_tokens,  # type: ignore[attr-defined]
-        temperature=1.0,
+        max_tokens=settings.answer_tokens,
+        temperature=settings.temperature,
         seed=1,
     )
     turns = [

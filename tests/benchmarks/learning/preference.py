@@ -51,7 +51,7 @@ class Size:
     asked: int
 
 
-_FULL = Size(trained=200, held_out=60, public=120, tokens=24, asked=32)
+_FULL = Size(trained=160, held_out=50, public=60, tokens=24, asked=32)
 _QUICK = Size(trained=64, held_out=20, public=24, tokens=12, asked=16)
 
 

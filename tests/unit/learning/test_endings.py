@@ -20,6 +20,7 @@ from ratchet_adapters.learning import (
     steps,
     teaching,
 )
+from ratchet_adapters.learning.second_chance import SecondChance
 from ratchet_adapters.learning.trail import Trail
 from ratchet_adapters.learning.workbench import Workbench
 from ratchet_adapters.registry import AdapterRecord, Registry, ReportRecord, RunState
@@ -101,8 +102,9 @@ def test_a_failed_run_keeps_its_reason_when_the_engine_cannot_be_told(bench: Wor
     assert bench.registry.adapter(CANDIDATE).digest == CANDIDATE, "the candidate stays registered"
 
 
-def test_a_candidate_that_only_refuses_too_much_gets_the_command_that_tries_less_of_it(bench: Workbench) -> None:
-    run = bench.registry.create_run(method="sft-refusal", options={}, requested_by="tester")
+def refuses_too_much(bench: Workbench, method: str = "sft-refusal", **options: object) -> Trail:
+    """A run whose candidate fails on over-refusal alone."""
+    run = bench.registry.create_run(method=method, options=options, requested_by="tester")
     bench.registry.claim_next_run()
     now = datetime.now(UTC)
     record = AdapterRecord(CANDIDATE, "candidate", BASE, 8, 16.0, ("q_proj",), 1, run.id, "learner", now)
@@ -114,12 +116,33 @@ def test_a_candidate_that_only_refuses_too_much_gets_the_command_that_tries_less
     report = GateReport("report-2", CANDIDATE, "", GateOutcome.FAIL, "over_refusal: above the ceiling.", axes, str(now))
     body = {**report.to_dict(), "page": "sha256:" + "d" * 64}
     bench.registry.add_report(ReportRecord("report-2", run.id, CANDIDATE, "", "FAIL", report.reason, body, now))
-    trail = Trail(run.id, method="sft-refusal", adapter=CANDIDATE, report="report-2", outcome="FAIL", reason="r")
-    steps.conclude(bench, trail, bench.progress(run.id))
-    detail = bench.registry.run(run.id).detail
+    return Trail(
+        run.id, method=method, options=options, adapter=CANDIDATE, report="report-2", outcome="FAIL", reason="r",
+        promote_on_pass=True,
+    )  # fmt: skip
+
+
+def test_a_candidate_that_only_refuses_too_much_gets_the_command_that_tries_less_of_it(bench: Workbench) -> None:
+    trail = refuses_too_much(bench)
+    steps.conclude(bench, trail, bench.progress(trail.run_id))
+    detail = bench.registry.run(trail.run_id).detail
     assert detail.endswith(
         f"""ratchet train --method scale --options '{{"training": {{"adapters": {{"{CANDIDATE}": 0.75}}}}}}'"""
     )
+    assert bench.registry.claim_next_run() is None
+
+
+def test_a_learner_that_may_tries_less_of_it_once_and_goes_on_from_the_strength_that_failed(bench: Workbench) -> None:
+    settings = bench.settings.model_copy(update={"second_chance": SecondChance(automatic=True)})
+    eager = Workbench(settings, bench.registry, bench.flags, bench.artifacts)
+    trail = refuses_too_much(bench, "scale", training={"adapters": {BASE: 0.75}})
+    # A crash between the two would conclude a run twice.
+    said = {steps._weaker(eager, trail) for _ in range(2)}
+    steps.conclude(eager, trail, eager.progress(trail.run_id))
+    queued = bench.registry.claim_next_run()
+    assert queued is not None and bench.registry.claim_next_run() is None
+    assert (queued.method, queued.options) == ("scale", {"training": {"adapters": {BASE: 0.5}}})
+    assert queued.promote_on_pass and said == {f" Run {queued.id} tries it at strength 0.5."}
 
 
 def test_giving_up_twice_changes_nothing(bench: Workbench, trail: Trail) -> None:
