@@ -25,6 +25,7 @@ from ratchet_adapters.training.arithmetic import ArithmeticSettings
 from ratchet_adapters.training.constitutional import CONSTITUTIONAL
 from ratchet_adapters.training.job import Progress, TrainingJob
 from ratchet_adapters.training.methods import method
+from ratchet_adapters.training.recipe import AdapterRecipe
 
 __all__ = ["register", "replay", "select", "train"]
 
@@ -122,7 +123,11 @@ def train(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
     settings = bench.settings
     folder = bench.run_folder(trail.run_id)
     recipe = settings.options_of(trail.method, trail.options or {}).training
-    named = recipe.adapters if isinstance(recipe, ArithmeticSettings) else ()
+    named: tuple[str, ...] = ()
+    if isinstance(recipe, ArithmeticSettings):
+        named = tuple(recipe.adapters)
+    elif isinstance(recipe, AdapterRecipe) and recipe.start:
+        named = (recipe.start,)
     job = TrainingJob(
         method=trail.method,
         dataset=bench.artifacts.fetch(trail.dataset),

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ratchet_adapters.training.recipe import Recipe
+from ratchet_adapters.training.recipe import AdapterRecipe
 from ratchet_adapters.training.rewards.reward import RewardChoice
 
 __all__ = ["PolicySettings", "Rule"]
@@ -25,7 +25,7 @@ class Rule(BaseModel):
     options: Mapping[str, Any] = Field(default_factory=dict, description="Keywords for the penalty.")
 
 
-class PolicySettings(Recipe):
+class PolicySettings(AdapterRecipe):
     """Sampling and reward of a policy-gradient method."""
 
     epochs: float = Field(1.0, gt=0, le=20, description="Passes over the harmful prompts.")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ratchet_adapters.training.recipe import Recipe
+from ratchet_adapters.training.recipe import AdapterRecipe
 
 __all__ = ["DATASET", "PreferenceSettings"]
 
@@ -17,7 +17,7 @@ DATASET: dict[str, Any] = {"answer_tokens": 32, "rejected": "asked"}
 """Of the dataset build: more than `completion_tokens`, so that a short answer can be told from a cut one."""
 
 
-class PreferenceSettings(Recipe):
+class PreferenceSettings(AdapterRecipe):
     """The recipe of a method that learns from a better and a worse answer to one prompt."""
 
     learning_rate: float = Field(5e-4, gt=0, description="Peak; warm-up, then cosine to zero.")

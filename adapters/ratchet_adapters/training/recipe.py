@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Module", "Recipe"]
+__all__ = ["AdapterRecipe", "Module", "Recipe"]
 
 Module = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -68,3 +68,13 @@ class Recipe(BaseModel):
         if self.batch_size % self.accumulate:
             raise ValueError("batch_size must be a multiple of accumulate, so that all parts are of one size")
         return self
+
+
+class AdapterRecipe(Recipe):
+    """A recipe of which an adapter comes out, anew or from an earlier one."""
+
+    start: str = Field(
+        "",
+        description="Adapter that training goes on from: the whole digest of one that was trained on this base model. "
+        "Its rank, alpha, modules and layers hold, not the recipe's. Empty: a new adapter, which changes nothing yet.",
+    )

@@ -11,12 +11,12 @@ from pydantic import Field
 
 from ratchet_adapters.training.loss_term import TermChoice
 from ratchet_adapters.training.method import Method
-from ratchet_adapters.training.recipe import Recipe
+from ratchet_adapters.training.recipe import AdapterRecipe
 
 __all__ = ["METHOD", "SftSettings"]
 
 
-class SftSettings(Recipe):
+class SftSettings(AdapterRecipe):
     """The recipe of `sft-refusal`, and of every method that adds terms to its loss."""
 
     epochs: float = Field(2.0, gt=0, le=20, description="Passes over the train rows.")

@@ -63,7 +63,7 @@ def measure(base: Path, work: Path, *, quick: bool, drafts: int = 16) -> dict[st
     revised = asyncio.run(revise(dataset.rows, TemplateCritic(), RowRatings(), constitution))
     manifest = {**dataset.manifest, "rows_digest": rows_digest(revised.rows), "constitution": revised.manifest}
     folder = Dataset(revised.rows, manifest).write(work / "revised")
-    recipe = {"epochs": 0.5 if quick else 3.0, "batch_size": 8, "checkpoint_steps": 500}
+    recipe = {"epochs": 0.5 if quick else 4.0, "batch_size": 8, "checkpoint_steps": 500}
     result = train("constitutional", base, folder, work, recipe)
     count = 12 if quick else 60
     before, after = (figures(base, adapter, work, count=count) for adapter in (None, result.adapter))

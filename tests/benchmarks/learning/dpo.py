@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from tests.benchmarks.learning.preference import (
     trained,
 )
 
-from ratchet_adapters.datasets.dataset import FORMAT, Dataset, RowKind, read_dataset, rows_digest
+from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, read_dataset, rows_digest
+
+_CURE = 80
+"""Pairs of either sort that the cure is made with."""
 
 
 def measure(base: Path, work: Path, *, quick: bool) -> dict[str, Any]:
@@ -39,10 +43,18 @@ def cure(bench: Bench, work: Path, **recipe: Any) -> dict[str, Any]:
         work: Folder for the models.
         recipe: Of `dpo`.
     """
-    rows = [row for row in read_dataset(bench.dataset).rows if row.kind is RowKind.REFUSAL]
-    refusing = Dataset(tuple(rows), {"format": FORMAT, "rows_digest": rows_digest(rows)}).write(work / "refusals")
-    alone = trained(replace(bench, dataset=refusing), work / "sft", "sft-refusal", epochs=6.0, anchor_weight=0.0)
-    start = replace(bench, base=merged(bench.base, alone.adapter, work / "start"))
+    rows = read_dataset(bench.dataset).rows
+    refusals = [row for row in rows if row.kind is RowKind.REFUSAL][:_CURE]
+    contrast = [row for row in rows if row.kind is RowKind.CONTRAST][:_CURE]
+    alone = trained(
+        replace(bench, dataset=_written(refusals, work / "refusals")),
+        work / "sft", "sft-refusal", epochs=4.0, batch_size=8, anchor_weight=0.0,
+    )  # fmt: skip
+    start = replace(
+        bench,
+        base=merged(bench.base, alone.adapter, work / "start"),
+        dataset=_written([*refusals, *contrast], work / "pairs"),
+    )
     cured = trained(start, work / "dpo", "dpo", **recipe)
     models = {
         "base": loaded(bench.base),
@@ -50,6 +62,10 @@ def cure(bench: Bench, work: Path, **recipe: Any) -> dict[str, Any]:
         "then dpo": loaded(start.base, cured.adapter),
     }
     return {name: _refusal_rates(model, bench) for name, model in models.items()}
+
+
+def _written(rows: Sequence[Row], folder: Path) -> Path:
+    return Dataset(tuple(rows), {"format": FORMAT, "rows_digest": rows_digest(rows)}).write(folder)
 
 
 def _refusal_rates(model: Any, bench: Bench) -> dict[str, dict[str, float]]:

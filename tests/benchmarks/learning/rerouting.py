@@ -92,14 +92,20 @@ def train(
     return method(name).load()(job, None)
 
 
-def answered_dataset(base: Path, work: Path, *, quick: bool) -> Path:
-    """Return the folder of a dataset whose refusal rows hold what the base model would have said."""
+def answered_dataset(base: Path, work: Path, *, quick: bool, without: frozenset[str] = frozenset()) -> Path:
+    """Return the folder of a dataset whose refusal rows hold what the base model would have said.
+
+    `without`: prompts that are held out.
+    """
     part = 4 if quick else 1
     seed, bank, rng = load_seed(), load_bank(), Random(0)
     wanted = {
-        RowKind.REFUSAL: rng.sample(seed.of("harmful"), 112 // part),
-        RowKind.CONTRAST: rng.sample(seed.of("benign_twin"), 96 // part),
-        RowKind.REPLAY: rng.sample(seed.of("ordinary"), 48 // part),
+        kind: rng.sample([one for one in seed.of(name) if one.prompt not in without], count // part)
+        for kind, name, count in (
+            (RowKind.REFUSAL, "harmful", 112),
+            (RowKind.CONTRAST, "benign_twin", 96),
+            (RowKind.REPLAY, "ordinary", 48),
+        )
     }
     prompts = [one.prompt for many in wanted.values() for one in many]
     answers = base_answers(base, work, prompts)

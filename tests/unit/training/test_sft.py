@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from ratchet_adapters.artifacts.adapter_files import inspect_adapter
+from ratchet_adapters.artifacts.errors import WrongBase
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, read_dataset, rows_digest
-from ratchet_adapters.training.errors import NothingToTrain, TrainingDiverged, WorkFolderMismatch
+from ratchet_adapters.training.errors import InputAdapterMissing, NothingToTrain, TrainingDiverged, WorkFolderMismatch
 from ratchet_adapters.training.trainers.sft import train
 
 BASE = "sha256:" + "b" * 64
@@ -125,3 +126,26 @@ def test_a_loss_that_is_not_a_number_ends_the_training(make_job, monkeypatch):
     with pytest.raises(TrainingDiverged):
         train(job)
     assert not job.output.exists()
+
+
+def test_training_goes_on_from_an_earlier_adapter_in_its_shape(make_job):
+    first = make_job("first")
+    train(first)
+    job = make_job("second", start="earlier", rank=4, learning_rate=1e-12)
+    with pytest.raises(InputAdapterMissing, match="earlier"):
+        train(job)
+    train(replace(job, inputs={"earlier": first.output}))
+    assert inspect_adapter(job.output, base_fingerprint=BASE, max_rank=16).rank == 8
+    before, after = weights(first.output), weights(job.output)
+    assert before.keys() == after.keys()
+    assert all((before[name] - after[name]).abs().max() < 1e-6 for name in before)
+    assert any(before[name].abs().max() > 0 for name in before if "lora_B" in name)
+
+
+def test_an_adapter_of_another_base_model_is_nothing_to_go_on_from(make_job):
+    first = make_job("first")
+    train(first)
+    job = make_job("second", start="earlier")
+    other = replace(job, inputs={"earlier": first.output}, base_fingerprint="sha256:" + "c" * 64)
+    with pytest.raises(WrongBase):
+        train(other)

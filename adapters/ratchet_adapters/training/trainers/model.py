@@ -29,8 +29,14 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def load_model(folder: Path, recipe: Recipe, precision: Literal["bf16", "fp32"]) -> Any:
-    """Return the PEFT model: base weights frozen, LoRA on the recipe's modules and layers.
+def load_model(folder: Path, recipe: Recipe, precision: Literal["bf16", "fp32"], *, start: Path | None = None) -> Any:
+    """Return the PEFT model: base weights frozen, LoRA on the recipe's modules and layers, or that of a start adapter.
+
+    Args:
+        folder: The base model.
+        recipe: Shape of the adapter, and what a step needs.
+        precision: Of the base weights.
+        start: Folder of an adapter of this base model to go on from, in its shape.
 
     Raises:
         NotEnoughMemory: It would not fit, as far as can be told before anything is computed.
@@ -47,6 +53,10 @@ def load_model(folder: Path, recipe: Recipe, precision: Literal["bf16", "fp32"])
         # Short sequences under a custom mask: plain matrix products beat the CPU's fused attention, backward most.
         attn_implementation="eager",
     )
+    if start is not None:
+        from peft import PeftModel
+
+        return unconverted(PeftModel.from_pretrained(base, str(start), is_trainable=True, local_files_only=True))
     return with_lora(base, int(config.num_hidden_layers), recipe, "CAUSAL_LM")
 
 

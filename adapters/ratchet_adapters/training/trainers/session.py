@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
+from ratchet_adapters.artifacts.adapter_files import inspect_adapter
 from ratchet_adapters.datasets.dataset import Dataset, Row, RowKind, Split, read_dataset
 from ratchet_adapters.precision import resolve_precision
-from ratchet_adapters.training.errors import BatchNotShared, NothingToTrain
+from ratchet_adapters.training.errors import BatchNotShared, InputAdapterMissing, NothingToTrain
 from ratchet_adapters.training.job import Progress, TrainingJob, TrainingResult
+from ratchet_adapters.training.recipe import AdapterRecipe
 from ratchet_adapters.training.trainers.checkpoints import claim, last_checkpoint, mark_finished
 from ratchet_adapters.training.trainers.model import load_model, load_tokenizer
 from ratchet_adapters.training.trainers.saving import save_adapter
@@ -31,7 +34,9 @@ from ratchet_adapters.training.trainers.workers import (
     workers,
 )
 
-__all__ = ["OnProgress", "Session", "Work", "carry_out", "tokens_of"]
+__all__ = ["OnProgress", "Session", "Work", "carry_out", "start_folder", "tokens_of"]
+
+_MAX_RANK = 512
 
 OnProgress = Callable[[Progress], None]
 
@@ -81,7 +86,7 @@ class Session:
         from transformers import set_seed
 
         set_seed(self.job.settings.seed)
-        return load_model(self.job.model, self.job.settings, self.precision)
+        return load_model(self.job.model, self.job.settings, self.precision, start=start_folder(self.job))
 
     def arguments(self, kind: type[Any], **own: Any) -> Any:
         """Return `kind(...)`: a TrainingArguments class, with everything that is the same for all methods.
@@ -213,6 +218,23 @@ def carry_out(job: TrainingJob, on_progress: OnProgress | None, prepare: Callabl
         peak_memory_bytes=_peak_memory(),
         stopped_early="" if stop is None else stop.reason,
     )
+
+
+def start_folder(job: TrainingJob) -> Path | None:
+    """Return the folder of the adapter that training goes on from; None when it begins anew.
+
+    Raises:
+        InputAdapterMissing: The recipe names one and the job does not say where it is.
+        AdapterFileError: It is no adapter, or of another base model (`WrongBase`).
+    """
+    recipe = job.settings
+    if not isinstance(recipe, AdapterRecipe) or not recipe.start:
+        return None
+    if recipe.start not in job.inputs:
+        raise InputAdapterMissing(recipe.start)
+    folder = job.inputs[recipe.start]
+    inspect_adapter(folder, base_fingerprint=job.base_fingerprint, max_rank=_MAX_RANK)
+    return folder
 
 
 def _identity(session: Session) -> dict[str, Any]:
