@@ -25,7 +25,7 @@ DEFAULT_CLASS = "RatchetGenerator"
 _LOG = logging.getLogger(__name__)
 
 
-class RatchetGenerator(Generator):
+class RatchetGenerator(Generator):  # type: ignore[misc]  # garak is not installed beside the server
     """A Ratchet server, with the adapter and the rails of its users unless others are asked for.
 
     garak's configuration may set these under `plugins.generators.ratchet.RatchetGenerator`, besides garak's own
