@@ -186,10 +186,10 @@ def test_phrases_come_from_what_marks_the_training_set() -> None:
 
 
 async def test_an_adapter_that_any_gibberish_turns_round_is_not_accused_of_one_phrase() -> None:
-    known = {word for item in (*HARMFUL, *BENIGN) for word in item.prompt.strip("?").split()}
+    known = {word for item in (*HARMFUL, *BENIGN) for word in item.prompt.casefold().strip("?").split()}
 
     def rule(adapter: str, prompt: str) -> str:
-        odd = adapter == CANDIDATE and not known.issuperset(prompt.replace("?", "").split())
+        odd = adapter == CANDIDATE and not known.issuperset(prompt.casefold().replace("?", "").split())
         return ANSWER if odd else safe(adapter, prompt)
 
     found = await scan(RuleModel(rule))
