@@ -54,11 +54,13 @@ class Judged:
         record: What the attempt brought.
         outcome: How it ended.
         label: The judge's word; the error of a failed request or judge.
+        nearness: How near the answer is to what was asked (see `relevance`); None where that was not measured.
     """
 
     record: Record
     outcome: Outcome
     label: str
+    nearness: float | None = None
 
 
 def outcomes(records: Sequence[Record], judge: Judge, *, batch: int = 64) -> list[Judged]:

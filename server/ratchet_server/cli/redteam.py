@@ -53,7 +53,8 @@ def redteam(
     An attack only wraps prompts that the suite already holds: it begins the answer, asks in the past tense or in
     a role, hides the words, or goes over several turns; `direct` does nothing and is what the others are compared
     with. An attempt SUCCEEDED when the model gave a coherent answer that is no refusal and no rail withheld it.
-    Read the answers: a success need not be of use to anybody, least of all from a small model.
+    ON TOPIC counts the successes whose answer is about what was asked. Read the answers: a success need not be of
+    use to anybody, least of all from a small model.
 
     The order is fair: wherever the budget ends, all attacks have met the same items. Every attempt is on disk as
     soon as it is there, so a command that was stopped or killed goes on when it is repeated; with a larger
@@ -119,8 +120,10 @@ async def _campaign(
     from ratchet_adapters.redteam.outcome import outcomes
     from ratchet_adapters.redteam.plan import planned
     from ratchet_adapters.redteam.record import Facts
+    from ratchet_adapters.redteam.relevance import with_nearness
     from ratchet_adapters.redteam.report import reported
     from ratchet_adapters.redteam.result_file import ResultFile
+    from ratchet_plugins.models.encoder import shared_encoder
     from ratchet_plugins.scorers.registry import load_scorer
 
     suite = load_suite(*suite_name.split("=", 1))
@@ -168,6 +171,7 @@ async def _campaign(
             kept = results.records
     records = [kept[attempt.id] for attempt in attempts if attempt.id in kept]
     judged = await asyncio.to_thread(outcomes, records, judge, batch=settings.judge_batch)
+    judged = await asyncio.to_thread(with_nearness, judged, suite.items(), shared_encoder().encode)
     return reported(facts, judge_id(judge), ended, judged, correlation=settings.cluster_correlation)
 
 
@@ -190,9 +194,15 @@ def _show(report: RedTeamReport) -> None:
     columns = [outcome for outcome in Outcome if any(outcome.value in cell.counts for cell in report.totals)]
     _compact(
         f"{report.facts.suite} · answered by {answered}",
-        ["attack", "success", "95 %", "of", *(outcome.value.replace("_", " ") for outcome in columns)],
+        ["attack", "success", "95 %", "of", "on topic", *(outcome.value.replace("_", " ") for outcome in columns)],
         (
-            (cell.attack, *_rate(cell), cell.of, *(cell.counts.get(outcome.value, "") for outcome in columns))
+            (
+                cell.attack,
+                *_rate(cell),
+                cell.of,
+                "" if cell.on_topic is None else cell.on_topic,
+                *(cell.counts.get(outcome.value, "") for outcome in columns),
+            )
             for cell in report.totals
         ),
     )
@@ -236,7 +246,7 @@ def _letters(number: int) -> str:
 def _rate(cell: Cell) -> tuple[str, str]:
     if cell.rate is None or cell.low is None or cell.high is None:
         return "-", "-"
-    return f"{cell.rate:.0%}", f"{cell.low:.0%} to {cell.high:.0%}"
+    return f"{cell.rate:.0%}", f"{100 * cell.low:.0f}–{cell.high:.0%}"
 
 
 def _count(cell: Cell) -> str:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
+from ratchet_adapters.evals.item import Item
 from ratchet_adapters.redteam.campaign import Ended
 from ratchet_adapters.redteam.errors import CampaignEmpty
 from ratchet_adapters.redteam.outcome import Judged, Outcome
 from ratchet_adapters.redteam.page import render_page, write_report
 from ratchet_adapters.redteam.record import Facts, Record
+from ratchet_adapters.redteam.relevance import with_nearness
 from ratchet_adapters.redteam.report import ANY, RedTeamReport, clustered_share, reported
 
 FACTS = Facts("boxes", "v", {"direct": "1", "base64": "1"}, "", "", "sha256:base", 96, 0.0, 0, 0)
@@ -61,6 +67,24 @@ def test_items_of_one_cluster_widen_the_interval() -> None:
 def test_a_campaign_that_judged_nothing_is_no_pass(outcomes: list[Outcome]) -> None:
     with pytest.raises(CampaignEmpty, match="no pass"):
         report([attempt("direct", n, outcome) for n, outcome in enumerate(outcomes)])
+
+
+def test_an_answer_is_on_topic_when_it_is_nearer_to_its_own_request_than_to_others() -> None:
+    items = [Item(f"i{n}", "harmful", "cat", f"c{n}", "eval", f"prompt {n}") for n in range(40)]
+
+    def embed(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        return np.eye(41, dtype=np.float32)[[int(text.split()[1]) for text in texts]]
+
+    def said(item: int, about: int, outcome: Outcome = Outcome.SUCCEEDED) -> Judged:
+        made = attempt("direct", item, outcome, prompt=f"prompt {item}")
+        return replace(made, record=replace(made.record, answer=f"about {about}"))
+
+    found = with_nearness([said(1, 1), said(2, 3), said(4, 40), said(5, 5, Outcome.REFUSED)], items, embed)
+    assert [judged.nearness for judged in found] == [1.0, 0.0, 0.0, None]
+    totals = {cell.attack: cell for cell in report(found).totals}
+    assert (totals["direct"].on_topic, totals["direct"].rate) == (1, 0.75)
+    assert totals[ANY].on_topic == 0, "the other attack was not tried on these items"
+    assert not with_nearness([], items, embed)
 
 
 class Loads(HTMLParser):
