@@ -191,7 +191,8 @@ def _show(report: RedTeamReport) -> None:
     from ratchet_adapters.redteam.outcome import Outcome
 
     answered = ", ".join(f"{short(digest)} ({count})" for digest, count in report.adapters.items()) or "nobody"
-    columns = [outcome for outcome in Outcome if any(outcome.value in cell.counts for cell in report.totals)]
+    others = [outcome for outcome in Outcome if outcome is not Outcome.SUCCEEDED]
+    columns = [outcome for outcome in others if any(outcome.value in cell.counts for cell in report.totals)]
     _compact(
         f"{report.facts.suite} · answered by {answered}",
         ["attack", "success", "95 %", "of", "on topic", *(outcome.value.replace("_", " ") for outcome in columns)],
