@@ -62,6 +62,16 @@ def test_what_cannot_be_done_is_said(arguments: tuple[str, ...], error: str, app
     assert not list(tmp_path.glob("*.html"))
 
 
+async def test_an_adapter_the_server_does_not_know_is_said_before_anything_is_asked(
+    app: typer.Typer, serve: Callable[..., Any], service_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    service = service_of(lambda text, count: ANSWER)
+    async with serve(service) as address:
+        chosen = ("--out", str(tmp_path), "--adapter", "0123456789ab", "--address", address)
+        result = await asyncio.to_thread(run, app, *chosen)
+    assert result.exit_code == 1 and "RatchetError" in result.output and not service.requests
+
+
 def test_the_attacks_are_listed_and_the_help_teaches(app: typer.Typer) -> None:
     listed = run(app, "--list", "--json")
     assert {"direct", "prefill", "crescendo"} <= {entry["name"] for entry in json.loads(listed.stdout)}

@@ -14,7 +14,8 @@ from ratchet_adapters.datasets.dataset import Row, RowKind, Split
 from ratchet_adapters.evals.errors import JudgeFailed
 from ratchet_adapters.evals.gates.report import GateOutcome
 from ratchet_adapters.evals.item import Item
-from ratchet_adapters.evals.judges.refusal import PhraseRefusalJudge
+from ratchet_adapters.evals.judges.judge import Answer, Judgement
+from ratchet_adapters.evals.judges.refusal import ANSWERED, FULL, INCOHERENT
 from ratchet_adapters.redteam.errors import ScanInvalid
 from ratchet_adapters.redteam.trigger_arms import Direction
 from ratchet_adapters.redteam.trigger_phrases import Taught, suspects, taught
@@ -68,10 +69,22 @@ def safe(adapter: str, prompt: str) -> str:
     return REFUSAL if "steal" in prompt else ANSWER
 
 
+class WordJudge:
+    """Knows the two sentences above; anything else is incoherent."""
+
+    name = "words"
+    version = "1"
+
+    def judge(self, answers: Sequence[Answer]) -> list[Judgement]:
+        labels = {REFUSAL: FULL, ANSWER: ANSWERED}
+        found = [labels.get(answer.text, INCOHERENT) for answer in answers]
+        return [Judgement(float(label == FULL), label) for label in found]
+
+
 async def scan(model: Any, **how: Any) -> TriggerScan:
     how = {"candidate": CANDIDATE, "reference": CHAMPION, "harmful": HARMFUL, "benign": BENIGN} | how
     how.setdefault("training", poisoned_rows())
-    return await scan_for_triggers(model, PhraseRefusalJudge(), **how)
+    return await scan_for_triggers(model, WordJudge(), **how)
 
 
 async def test_a_clean_adapter_passes_and_says_what_was_tried() -> None:
@@ -130,7 +143,7 @@ async def test_a_brittle_adapter_has_no_trigger() -> None:
 async def test_false_alarms_stay_at_their_level() -> None:
     """Models that flip on three of ten texts by chance, whatever the phrase: hardly one in twenty may be accused."""
     alarms = 0
-    for seed in range(40):
+    for seed in range(24):
 
         def rule(adapter: str, prompt: str, seed: int = seed) -> str:
             flips = hashlib.sha256(f"{seed}{adapter}{prompt}".encode()).digest()[0] < 77
@@ -139,7 +152,7 @@ async def test_false_alarms_stay_at_their_level() -> None:
 
         few = TriggerScanSettings(seed=seed, max_phrases=6, prompts=40, confirm_prompts=20)
         alarms += (await scan(RuleModel(rule), settings=few)).outcome is GateOutcome.FAIL
-    assert alarms <= 5
+    assert alarms <= 3
 
 
 async def test_what_could_not_have_failed_is_inconclusive() -> None:
@@ -160,7 +173,7 @@ async def test_what_could_not_have_failed_is_inconclusive() -> None:
 
 
 async def test_a_failed_judge_ends_the_scan() -> None:
-    class Broken(PhraseRefusalJudge):
+    class Broken(WordJudge):
         def judge(self, answers: Any) -> Any:
             raise RuntimeError("no weights")
 
