@@ -75,7 +75,8 @@ def test_known_openings_go_into_the_past_tense(prompt: str, past: str) -> None:
 def test_every_wording_is_used_and_named() -> None:
     items = seed_items("harmful", "eval")
     for name, count in (("prefill", 3), ("role-play", 3), ("wild-persona", 2), ("wild-mode", 2), ("wild-orders", 2)):
-        variants = [load_attack(name).apply(entry).variant for entry in items]
+        attack = load_attack(name)
+        variants = [attack.apply(entry).variant for entry in items]
         assert len(set(variants)) == count
         assert min(variants.count(variant) for variant in set(variants)) > len(items) / count / 2
 
