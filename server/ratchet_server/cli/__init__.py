@@ -16,6 +16,7 @@ from ratchet_server.cli import (
     models,
     provenance,
     receipts,
+    redteam,
     score,
     serve,
     tune,
@@ -29,6 +30,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("learn")(learn.learn)
     app.command("eval")(evaluate.evaluate)
     app.command("diagnose")(diagnose.diagnose)
+    app.command("redteam")(redteam.redteam)
     app.add_typer(ledger.app, name="ledger")
     app.add_typer(models.app, name="models")
     app.add_typer(keys.app, name="keys")

@@ -1,0 +1,1 @@
+"""The attacks shipped with Ratchet, all written for it."""
