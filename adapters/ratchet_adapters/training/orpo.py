@@ -16,6 +16,8 @@ __all__ = ["METHOD", "OrpoSettings"]
 class OrpoSettings(PreferenceSettings):
     """The recipe of `orpo`."""
 
+    learning_rate: float = Field(1e-3, gt=0, description="Peak; warm-up, then cosine to zero.")
+    epochs: float = Field(3.0, gt=0, le=20, description="Passes over the pairs.")
     odds_weight: float = Field(
         0.5,
         gt=0,
