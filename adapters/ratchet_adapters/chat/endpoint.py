@@ -73,8 +73,13 @@ class ChatEndpoint:
     @property
     def name(self) -> str:
         """Model, endpoint and sampling."""
-        one = self._settings
-        return f"{one.model} at {one.url}, max_tokens {one.max_tokens}, temperature {one.temperature:g}"
+        return self.name_of(self._settings)
+
+    @staticmethod
+    def name_of(settings: ChatEndpointSettings) -> str:
+        """Return the name an endpoint of these settings has."""
+        sampling = f"max_tokens {settings.max_tokens}, temperature {settings.temperature:g}"
+        return f"{settings.model} at {settings.url}, {sampling}"
 
     async def answer(self, messages: Sequence[Message]) -> str:
         """Return the next turn, which is not empty.

@@ -10,6 +10,7 @@ from ratchet_server.cli import (
     diagnose,
     doctor,
     evaluate,
+    judges,
     keys,
     learn,
     ledger,
@@ -30,6 +31,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("eval")(evaluate.evaluate)
     app.command("diagnose")(diagnose.diagnose)
     app.add_typer(ledger.app, name="ledger")
+    app.add_typer(judges.app, name="judges")
     app.add_typer(models.app, name="models")
     app.add_typer(keys.app, name="keys")
     app.add_typer(receipts.app, name="receipts")
