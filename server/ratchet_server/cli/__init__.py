@@ -19,6 +19,7 @@ from ratchet_server.cli import (
     receipts,
     score,
     serve,
+    suites,
     tune,
 )
 
@@ -33,6 +34,7 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(ledger.app, name="ledger")
     app.add_typer(judges.app, name="judges")
     app.add_typer(models.app, name="models")
+    app.add_typer(suites.app, name="suites")
     app.add_typer(keys.app, name="keys")
     app.add_typer(receipts.app, name="receipts")
     provenance.add_commands(adapters.app)

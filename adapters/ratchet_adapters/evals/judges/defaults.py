@@ -14,9 +14,11 @@ from ratchet_adapters.evals.errors import JudgeFailed
 from ratchet_adapters.evals.item import Axis
 from ratchet_adapters.evals.judges.judge import Judge
 from ratchet_adapters.evals.judges.refusal import RefusalJudge
+from ratchet_adapters.evals.judges.task import TaskJudge
 from ratchet_adapters.evals.judges.toxicity import ToxicityJudge
 
 if TYPE_CHECKING:
+    from ratchet_adapters.evals.judges.language import JudgeEndpointSettings
     from ratchet_plugins.scorers.scorer import Scorer
 
 __all__ = ["default_judges", "refusal_judge"]
@@ -38,7 +40,18 @@ def default_judges() -> Mapping[Axis, Judge]:
         Axis.HARMFUL_REFUSAL: refusal,
         Axis.OVER_REFUSAL: refusal,
         Axis.TOXICITY: ToxicityJudge(load_scorer("toxicity")),
+        Axis.TASK: TaskJudge(),
+        **_preference(),
     }
+
+
+def _preference() -> dict[Axis, Judge]:
+    settings = _endpoint()
+    if settings is None:
+        return {}
+    from ratchet_adapters.evals.judges.preference import PreferenceJudge
+
+    return {Axis.PREFERENCE: PreferenceJudge(settings)}
 
 
 def refusal_judge(scorer: Scorer) -> Judge:
@@ -47,18 +60,25 @@ def refusal_judge(scorer: Scorer) -> Judge:
     Raises:
         JudgeFailed: The environment names an endpoint that can not be one.
     """
-    first = RefusalJudge(scorer)
-    if not any(os.environ.get(name) for name in _ENDPOINT):
+    first, settings = RefusalJudge(scorer), _endpoint()
+    if settings is None:
         return first
+    from ratchet_adapters.evals.judges.cascade import CascadeJudge
+    from ratchet_adapters.evals.judges.language import LanguageRefusalJudge
+
+    return CascadeJudge(first, LanguageRefusalJudge(settings))
+
+
+def _endpoint() -> JudgeEndpointSettings | None:
+    if not any(os.environ.get(name) for name in _ENDPOINT):
+        return None
     # Needs an HTTP client, which an evaluation without a language model does not.
     from pydantic import ValidationError
 
-    from ratchet_adapters.evals.judges.cascade import CascadeJudge
-    from ratchet_adapters.evals.judges.language import JudgeEndpointSettings, LanguageRefusalJudge
+    from ratchet_adapters.evals.judges.language import JudgeEndpointSettings
 
     try:
-        settings = JudgeEndpointSettings()
+        return JudgeEndpointSettings()
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise JudgeFailed("refusal-llm", f"the settings RATCHET_JUDGE_... are not valid: {problems}") from error
-    return CascadeJudge(first, LanguageRefusalJudge(settings))

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import Field
@@ -96,7 +96,7 @@ def asked_together(settings: ChatEndpointSettings, requests: Sequence[str]) -> l
         return thread.submit(asyncio.run, ask()).result()
 
 
-def verdict(url: str, reply: str, labels: Sequence[str] | dict[str, float]) -> str:
+def verdict(url: str, reply: str, labels: Collection[str]) -> str:
     """Return the label a reply consists of: one word, whatever its case, quotes and full stop.
 
     Raises:

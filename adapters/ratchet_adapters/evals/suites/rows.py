@@ -123,7 +123,7 @@ def _object(path: Path, number: int, value: Any) -> Row:
 def _csv(path: Path, content: str) -> Iterator[Row]:
     previous = csv.field_size_limit(_FIELD_LIMIT)
     try:
-        reader = csv.reader(io.StringIO(content), strict=True, delimiter="\t" if _suffix(path) == ".tsv" else ",")
+        reader = csv.reader(io.StringIO(content), strict=True, delimiter=_delimiter(path, content))
         header: list[str] | None = None
         start = 1
         for cells in reader:
@@ -141,6 +141,14 @@ def _csv(path: Path, content: str) -> Iterator[Row]:
         raise SuiteUnreadable(path, f"broken quoting ({error})", line=start) from error
     finally:
         csv.field_size_limit(previous)
+
+
+def _delimiter(path: Path, content: str) -> str:
+    if _suffix(path) == ".tsv":
+        return "\t"
+    header = content.split("\n", 1)[0]
+    # Some sets are published with semicolons, as spreadsheets of many countries write them.
+    return ";" if ";" in header and "," not in header else ","
 
 
 def _text(path: Path, content: str) -> Iterator[Row]:
