@@ -68,7 +68,7 @@ def evaluate(
         if rates:
             table(
                 "corrected for the judge's error",
-                ["suite", "metric", "judged (95 %)", "corrected (95 %)", "by group of the reference"],
+                ["suite", "metric", "judged (95 %)", "corrected (95 %)", "as on its worst and best group"],
                 ((r.suite, r.metric, *_cells(r)) for r in rates),
             )
         for why in dict.fromkeys(rate.rate.why for rate in rates if rate.rate.why):

@@ -6,7 +6,7 @@ It must not run anything. A suite that can not be read says why; it is never lef
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ratchet_adapters.evals.errors import EvalError
@@ -81,8 +81,7 @@ def _card(name: str, data: Path | None) -> SuiteCard:
         suite = load_suite(name, path)
         items = suite.items()
     except EvalError as error:
-        known = PUBLIC_SETS.get(name)
-        return SuiteCard(name, known.axis.value if known else "", known.licence if known else "", missing=str(error))
+        return replace(_absent(name) if outside else SuiteCard(name), missing=str(error))
     # Suites of other packages may be older than these two fields.
     noise = getattr(suite, "noise", None)
     rates = suite.axis not in ("nll", "toxicity")

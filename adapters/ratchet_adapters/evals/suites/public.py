@@ -59,7 +59,7 @@ def public_suite(name: str, path: Path | str | None = None, *, hub: str = "", li
         raise SuiteUnknown(name, f"there is no public set of that name; there are {', '.join(sorted(PUBLIC_SETS))}.")
     chosen = replace(known, hub=hub or known.hub)
     if path is not None:
-        return _suite(chosen, str(path), lambda: read_rows(Path(path)), limit)
+        return _suite(chosen, str(path), lambda: read_rows(Path(path), otherwise=chosen.encoding), limit)
     if not chosen.hub:
         raise SuiteUnknown(name, "it is not on the Hugging Face hub; give the path of its file.")
     return _suite(chosen, f"hf://{chosen.hub}", lambda: _hub_rows(chosen), limit)
@@ -221,7 +221,9 @@ def _mmlu(known: PublicSet, row: Row) -> Item:
     # Questions repeat between subjects' files with other choices, so the choices are part of the id.
     key = hashlib.sha256(f"{item.prompt}{choices}".encode()).hexdigest()[:12]
     extra = _choices(choices, answer, "choices") | {"normalise": "tokens"}
-    return replace(item, id=f"mmlu-{key}", prompt=f"Question: {item.prompt}\nAnswer:", extra=extra)
+    return replace(
+        item, id=f"mmlu-{key}", cluster=f"mmlu-{key}", prompt=f"Question: {item.prompt}\nAnswer:", extra=extra
+    )
 
 
 def _commonsenseqa(known: PublicSet, row: Row) -> Item:

@@ -36,6 +36,7 @@ class PublicSet:
         shape: Name of the function in `public` that makes an item of a row.
         judge: Who judges the answers; "log-probability" when choices are compared.
         max_tokens: Longest answer an item needs; None for the evaluation's own setting.
+        encoding: Of those of its files that are not UTF-8.
         files: Names of the published files, for finding a set in a folder of many.
     """
 
@@ -56,6 +57,7 @@ class PublicSet:
     judge: str = ""
     max_tokens: int | None = None
     files: tuple[str, ...] = ()
+    encoding: str = ""
 
 
 _HARM = Axis.HARMFUL_REFUSAL
@@ -147,7 +149,8 @@ _SETS = (
     ),
     PublicSet(
         "mmlu_redux", Axis.CLOZE, "cloze", "CC-BY-4.0", prompt=("question",), category=("subject",), id=(),
-        only={"error_type": frozenset({"OK", "ok"})}, shape="mmlu", judge="log-probability", files=("mmlu_redux",),
+        only={"error_type": frozenset({"OK", "Ok", "ok", "OK "})}, shape="mmlu", judge="log-probability",
+        files=("mmlu_redux",), encoding="mac_roman",
     ),
     PublicSet(
         "commonsenseqa", Axis.CLOZE, "cloze", "MIT", "tau/commonsense_qa", "", "validation", prompt=("question",),
