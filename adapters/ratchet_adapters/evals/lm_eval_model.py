@@ -79,18 +79,16 @@ class RatchetLM(LM):  # type: ignore[misc]
         texts = [""] * len(asked)
         for length in sorted(set(lengths)):
             rows = [index for index, own in enumerate(lengths) if own == length]
-            prompts = [asked[index][0] for index in rows]
-            answers = self._with(
-                lambda target, prompts=prompts, length=length: target.generate(
-                    prompts, adapter=self._adapter, max_tokens=length
-                )
-            )
+            answers = self._answers([asked[index][0] for index in rows], length)
             for index, answer in zip(rows, answers, strict=True):
                 texts[index] = _until(answer, asked[index][1].get("until"))
         return texts
 
     def _score(self, pairs: Sequence[tuple[str, str]]) -> list[LogProb]:
         return self._with(lambda target: target.score(pairs, adapter=self._adapter)) if pairs else []
+
+    def _answers(self, prompts: Sequence[str], length: int) -> list[str]:
+        return self._with(lambda target: target.generate(prompts, adapter=self._adapter, max_tokens=length))
 
     def _with(self, ask: Callable[[RemoteTarget], Awaitable[_Result]]) -> _Result:
         async def call() -> _Result:
