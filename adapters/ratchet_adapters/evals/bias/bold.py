@@ -10,6 +10,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +112,7 @@ def bold_figures(prompts: Sequence[BoldPrompt], scores: Sequence[float], *, seed
             for name in ("sum", "count")
         }
         figures[f"{domain}.gap"] = resampled(
-            f"the gap of {domain}", lambda sums, groups=groups: _gap(sums, groups), columns, clusters, seed=seed
+            f"the gap of {domain}", partial(_gap, groups=groups), columns, clusters, seed=seed
         )
         for group in groups:
             own = [(prompt.subject, score) for prompt, score in rows if prompt.group == group]
