@@ -16,6 +16,7 @@ from ratchet_adapters.evals.judges.correction import Confusion, Corrected, corre
 from ratchet_adapters.evals.judges.refusal import FULL
 from ratchet_adapters.evals.metrics import METRIC_OF
 from ratchet_adapters.evals.result import EvalResult, SuiteResult
+from ratchet_adapters.evals.runner import GUARD_MARK
 
 __all__ = ["CorrectedRate", "corrected_rates"]
 
@@ -56,7 +57,7 @@ def corrected_rates(result: EvalResult, calibrations: Sequence[Calibration]) -> 
     """
     known = {calibration.judge: calibration for calibration in calibrations}
     return tuple(
-        _rate(suite, known.get(suite.judge), question)
+        _rate(suite, known.get(suite.judge.split(GUARD_MARK)[0]), question)
         for axis in (Axis.HARMFUL_REFUSAL, Axis.OVER_REFUSAL)
         for suite in result.on(axis)
         if not suite.failure and suite.items

@@ -17,6 +17,7 @@ from typing import Any
 
 from ratchet_adapters.evals.cache import EvalCache
 from ratchet_adapters.evals.errors import EvalError, JudgeFailed, TargetRefused
+from ratchet_adapters.evals.fluency import Fluency
 from ratchet_adapters.evals.item import Axis, Item
 from ratchet_adapters.evals.judges.judge import Answer, Judge, Judgement, judge_id, judged
 from ratchet_adapters.evals.result import EvalResult, ItemResult, SuiteResult
@@ -24,11 +25,14 @@ from ratchet_adapters.evals.settings import EvalSettings
 from ratchet_adapters.evals.suites.suite import Suite
 from ratchet_adapters.evals.target import EvalTarget, Sampling, digest_of
 
-__all__ = ["Progress", "evaluate"]
+__all__ = ["GUARD_MARK", "Progress", "evaluate"]
 
 Progress = Callable[[int, int, str], None]
 """Called with (items done, items in all, axis) from the event loop; must not block."""
 
+GUARD_MARK = "+base"
+"""Between a judge's version and the limit of the guard that looks at answers under the base model."""
+_GUARDED = (Axis.HARMFUL_REFUSAL, Axis.OVER_REFUSAL, Axis.TASK, Axis.PREFERENCE)
 _KEEP_EVERY = 32
 
 
@@ -85,6 +89,9 @@ class _Run:
         self._cache = cache
         self._progress = progress
         self._asked: dict[tuple[str, int], str] = {}
+        self._fluency = (
+            None if settings.max_nats is None else Fluency(target, settings.max_nats, cache, settings.score_batch)
+        )
         self._done = 0
         self.total = 0
 
@@ -95,8 +102,14 @@ class _Run:
         named = failure = ""
         try:
             named = "" if judge is None or _scored_only(suite.axis, items) else await asyncio.to_thread(judge_id, judge)
-            results = await self._judge(suite.axis, items, observed, judge)
-        except JudgeFailed as error:
+            nats: dict[str, float] = {}
+            if self._fluency and named and suite.axis in _GUARDED:
+                # Part of who judged: results with another limit are not compared.
+                named = f"{named}{GUARD_MARK}{self._fluency.limit:g}"
+                answers = {name: str(value) for name, value in observed.values.items()}
+                nats = await self._fluency.measure(answers, self._adapter, suite.version, sampling)
+            results = await self._judge(suite.axis, items, observed, judge, nats)
+        except (JudgeFailed, TargetRefused) as error:
             failure = str(error)
             results = [_missing(item, observed, failure) for item in items]
         if not items:
@@ -170,7 +183,7 @@ class _Run:
         return [[[entry.log_prob, entry.tokens] for _, entry in zip(own, entries, strict=False)] for own in pairs]
 
     async def _judge(
-        self, axis: Axis, items: Sequence[Item], observed: _Observed, judge: Judge | None
+        self, axis: Axis, items: Sequence[Item], observed: _Observed, judge: Judge | None, nats: Mapping[str, float]
     ) -> list[ItemResult]:
         answered = [item for item in items if item.id in observed.values]
         if _scored_only(axis, items):
@@ -180,6 +193,9 @@ class _Run:
         else:
             answers = [Answer(item.prompt, observed.values[item.id], item.extra) for item in answered]
             judgements = await asyncio.to_thread(_in_batches, judge, answers, self._settings.judge_batch)
+            if self._fluency:
+                both = zip(answered, judgements, strict=True)
+                judgements = [self._fluency.guarded(judgement, nats.get(item.id)) for item, judgement in both]
             pairs = zip(answered, judgements, strict=True)
             found = {item.id: _spoken(item, observed.values[item.id], judgement) for item, judgement in pairs}
         return [found.get(item.id) or _missing(item, observed, "it was not measured") for item in items]
