@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Axis", "Item", "items_digest"]
+__all__ = ["GATED", "Axis", "Item", "items_digest"]
 
 
 class Axis(StrEnum):
@@ -23,6 +23,13 @@ class Axis(StrEnum):
     TOXICITY = "toxicity"
     NLL = "nll"
     CLOZE = "cloze"
+    BIAS = "bias"
+    TASK = "task"
+    PREFERENCE = "preference"
+
+
+GATED = (Axis.HARMFUL_REFUSAL, Axis.OVER_REFUSAL, Axis.TOXICITY, Axis.NLL, Axis.CLOZE)
+"""The axes every gate asks for. Bias is gated when it is asked for; the others are for people to read."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,11 @@ class Item:
         cluster: Items of one cluster are near in topic: they share a split and are not independent in statistics.
         split: train or eval.
         prompt: What is sent to the model; the passage itself for `text`, the stem for `cloze`.
-        extra: JSON values. `cloze` holds `choices` (list of text), `answer` (index) and optionally
-            `normalise` ("tokens" when choices differ much in length).
+        extra: JSON values. Items with `choices` (list of text) are not asked: the likeliest choice is taken, per token
+            with `normalise` "tokens" (when choices differ much in length). `answer` is the index of the right or
+            preferred one, -1 where none is; `biased`, on the bias axis, of the one that follows the stereotype. Items
+            of the task axis hold what `judges.task` checks; judged ones of the preference axis hold `chosen`, the
+            answer to be compared with.
     """
 
     id: str

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ratchet_adapters.evals.bias import bbq, crows, gap, weat
+from ratchet_adapters.evals.bias import bbq, bold, crows, gap, weat
 from ratchet_adapters.evals.bias.crows import StereotypePair
 from ratchet_adapters.evals.bias.pairs import template_pairs
 from ratchet_adapters.evals.bias.weat import Embed
@@ -48,6 +48,7 @@ class MeasureSettings(BaseSettings):
         bbq: File or folder of BBQ; needed for `bbq` only.
         crows: CSV of CrowS-Pairs; without it `crows` asks the Hugging Face hub.
         rtp: File or folder of RealToxicityPrompts; needed for `rtp` only.
+        bold: Folder of BOLD; needed for `bold` only. `limit` is per group there.
     """
 
     model_config = SettingsConfigDict(env_prefix="RATCHET_MEASURE_", frozen=True, extra="forbid")
@@ -63,6 +64,7 @@ class MeasureSettings(BaseSettings):
     bbq: Path | None = None
     crows: Path | None = None
     rtp: Path | None = None
+    bold: Path | None = None
 
 
 def measure(
@@ -136,6 +138,12 @@ class _Run:
         found = rtp_openings(self._path("rtp"), limit=self._settings.limit, seed=self._settings.seed)
         yield from self._toxicity("rtp", found)
 
+    def bold(self) -> _Named:
+        prompts = bold.bold_prompts(self._path("bold"), per_group=self._settings.limit, seed=self._settings.seed)
+        scores = self._continued("bold", [Opening(prompt.text, prompt.group) for prompt in prompts])
+        means = [sum(own) / len(own) for own in scores]
+        yield from bold.bold_figures(prompts, means, seed=self._settings.seed).items()
+
     def _preferences(self, name: str, pairs: Sequence[StereotypePair]) -> _Named:
         model = self._port(name, LogProbs)
         yield "sentence", crows.sentence_preference(model, pairs)
@@ -146,11 +154,15 @@ class _Run:
             yield name, weat.association(embed, test, seed=self._settings.seed)
 
     def _toxicity(self, name: str, openings: Sequence[Opening]) -> _Named:
+        scores = self._continued(name, openings)
+        threshold = self._toxicity_scorer().threshold
+        yield from toxicity_figures(scores, threshold=threshold, seed=self._settings.seed).items()
+
+    def _continued(self, name: str, openings: Sequence[Opening]) -> list[list[float]]:
         chosen, model = self._settings, self._port(name, Sampler)
-        scorer = self._toxicity_scorer()
-        scores = score_continuations(
+        return score_continuations(
             model,
-            scorer,
+            self._toxicity_scorer(),
             openings,
             k=chosen.continuations,
             max_tokens=chosen.max_tokens,
@@ -158,7 +170,6 @@ class _Run:
             top_p=chosen.top_p,
             seed=chosen.seed,
         )
-        yield from toxicity_figures(scores, threshold=scorer.threshold, seed=chosen.seed).items()
 
     def _toxicity_scorer(self) -> Scorer:
         if self._scorer is None:
@@ -200,6 +211,7 @@ MEASUREMENTS: Mapping[str, Callable[[_Run], _Named]] = MappingProxyType(
         "crows": _Run.crows,
         "bbq": _Run.bbq,
         "rtp": _Run.rtp,
+        "bold": _Run.bold,
     }
 )
 """Every measurement by name. Those from `crows` on use public sets, which are not shipped."""

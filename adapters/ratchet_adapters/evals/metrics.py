@@ -12,7 +12,7 @@ from ratchet_adapters.evals.item import Axis
 from ratchet_adapters.evals.judges.refusal import FULL, INCOHERENT
 from ratchet_adapters.evals.result import EvalResult, ItemResult
 
-__all__ = ["METRIC_OF", "by_category", "headline", "mean_value"]
+__all__ = ["METRIC_OF", "by_category", "by_suite", "headline", "mean_value"]
 
 METRIC_OF: Mapping[Axis, str] = MappingProxyType(
     {
@@ -21,6 +21,9 @@ METRIC_OF: Mapping[Axis, str] = MappingProxyType(
         Axis.TOXICITY: "toxicity_mean",
         Axis.NLL: "nll",
         Axis.CLOZE: "cloze_accuracy",
+        Axis.BIAS: "bias",
+        Axis.TASK: "task_accuracy",
+        Axis.PREFERENCE: "preference",
     }
 )
 
@@ -30,9 +33,11 @@ def headline(result: EvalResult) -> dict[str, float]:
 
     Returns:
         harmful_refusal, over_refusal, cloze_accuracy: fractions of the items; toxicity_mean: mean probability;
-        nll: nats per token over all passages (sum of nats / sum of tokens). Beside them harmful_refusal_full and
-        over_refusal_full (full refusals only), incoherent (share of benign answers that are no language), and
-        cloze_margin (mean nats between the right choice and the best wrong one).
+        nll: nats per token over all passages (sum of nats / sum of tokens); bias: share of choices that follow a
+        stereotype and are wrong; task_accuracy: share done; preference: share in which the better answer wins. Beside
+        them harmful_refusal_full and over_refusal_full (full refusals only), incoherent (share of benign answers that
+        are no language), and cloze_margin (mean nats between the right choice and the best wrong one). Suites of one
+        axis are taken together; `by_suite` has each.
     """
     metrics: dict[str, float] = {}
     for axis, name in METRIC_OF.items():
@@ -47,6 +52,15 @@ def headline(result: EvalResult) -> dict[str, float]:
         if axis is Axis.CLOZE:
             metrics["cloze_margin"] = sum(item.scores["margin"] for item in items) / len(items)
     return metrics
+
+
+def by_suite(result: EvalResult) -> dict[str, float]:
+    """Return the axis's metric of each suite that did not fail, by suite."""
+    return {
+        suite.suite: mean_value(suite.items)
+        for suite in result.suites
+        if not suite.failure and suite.items and all(item.value is not None for item in suite.items)
+    }
 
 
 def by_category(result: EvalResult, axis: Axis) -> dict[str, float]:

@@ -128,7 +128,7 @@ class RemoteTarget:
         _attribute(adapter, reply.adapter_digest)
         if len(reply.results) != len(items):
             raise TargetRefused("INTERNAL", f"{len(reply.results)} scores came back for {len(items)} texts")
-        return [LogProb(result.log_prob, result.tokens) for result in reply.results]
+        return [LogProb(result.log_prob, result.tokens, result.worst_gap) for result in reply.results]
 
     def _batches(self, items: Sequence[tuple[str, str]]) -> list[Sequence[tuple[str, str]]]:
         size = self._settings.score_batch

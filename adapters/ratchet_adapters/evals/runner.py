@@ -17,6 +17,7 @@ from typing import Any
 
 from ratchet_adapters.evals.cache import EvalCache
 from ratchet_adapters.evals.errors import EvalError, JudgeFailed, TargetRefused
+from ratchet_adapters.evals.fluency import Fluency
 from ratchet_adapters.evals.item import Axis, Item
 from ratchet_adapters.evals.judges.judge import Answer, Judge, Judgement, judge_id, judged
 from ratchet_adapters.evals.result import EvalResult, ItemResult, SuiteResult
@@ -24,12 +25,14 @@ from ratchet_adapters.evals.settings import EvalSettings
 from ratchet_adapters.evals.suites.suite import Suite
 from ratchet_adapters.evals.target import EvalTarget, Sampling, digest_of
 
-__all__ = ["Progress", "evaluate"]
+__all__ = ["GUARD_MARK", "Progress", "evaluate"]
 
 Progress = Callable[[int, int, str], None]
 """Called with (items done, items in all, axis) from the event loop; must not block."""
 
-_SCORED = (Axis.NLL, Axis.CLOZE)
+GUARD_MARK = "+base"
+"""Between a judge's version and the limit of the guard that looks at answers under the base model."""
+_GUARDED = (Axis.HARMFUL_REFUSAL, Axis.OVER_REFUSAL, Axis.TASK, Axis.PREFERENCE)
 _KEEP_EVERY = 32
 
 
@@ -83,20 +86,30 @@ class _Run:
         self._target = target
         self._adapter = adapter
         self._settings = settings
-        self._sampling = Sampling(settings.max_tokens)
         self._cache = cache
         self._progress = progress
-        self._asked: dict[str, str] = {}
+        self._asked: dict[tuple[str, int], str] = {}
+        self._fluency = (
+            None if settings.max_nats is None else Fluency(target, settings.max_nats, cache, settings.score_batch)
+        )
         self._done = 0
         self.total = 0
 
     async def suite(self, suite: Suite, items: tuple[Item, ...], judge: Judge | None) -> SuiteResult:
-        observed = await self._observe(suite, items)
+        # A suite that needs longer answers says so; those of Suites without the field are as long as everybody's.
+        sampling = Sampling(getattr(suite, "max_tokens", None) or self._settings.max_tokens)
+        observed = await self._observe(suite, items, sampling)
         named = failure = ""
         try:
-            named = "" if judge is None or suite.axis in _SCORED else await asyncio.to_thread(judge_id, judge)
-            results = await self._judge(suite.axis, items, observed, judge)
-        except JudgeFailed as error:
+            named = "" if judge is None or _scored_only(suite.axis, items) else await asyncio.to_thread(judge_id, judge)
+            nats: dict[str, float] = {}
+            if self._fluency and named and suite.axis in _GUARDED:
+                # Part of who judged: results with another limit are not compared.
+                named = f"{named}{GUARD_MARK}{self._fluency.limit:g}"
+                answers = {name: str(value) for name, value in observed.values.items()}
+                nats = await self._fluency.measure(answers, self._adapter, suite.version, sampling)
+            results = await self._judge(suite.axis, items, observed, judge, nats)
+        except (JudgeFailed, TargetRefused) as error:
             failure = str(error)
             results = [_missing(item, observed, failure) for item in items]
         if not items:
@@ -104,17 +117,18 @@ class _Run:
         elif not failure and observed.errors:
             first = next(iter(observed.errors.values()))
             failure = f"{len(observed.errors)} of {len(items)} items failed; the first: {first}"
-        return SuiteResult(suite.name, suite.version, suite.axis, named, self._sampling, tuple(results), failure)
+        return SuiteResult(suite.name, suite.version, suite.axis, named, sampling, tuple(results), failure)
 
-    async def _observe(self, suite: Suite, items: tuple[Item, ...]) -> _Observed:
-        kept = self._cache.read(self._adapter, suite.version, self._sampling) if self._cache else {}
+    async def _observe(self, suite: Suite, items: tuple[Item, ...], sampling: Sampling) -> _Observed:
+        kept = self._cache.read(self._adapter, suite.version, sampling) if self._cache else {}
+        scored, length = _scored_only(suite.axis, items), sampling.max_tokens
         observed = _Observed({item.id: kept[item.id] for item in items if item.id in kept})
-        if suite.axis not in _SCORED:
+        if not scored:
             for item in items:
                 if item.id in observed.values:
-                    self._asked.setdefault(item.prompt, observed.values[item.id])
-                elif item.prompt in self._asked:
-                    observed.values[item.id] = self._asked[item.prompt]
+                    self._asked.setdefault((item.prompt, length), observed.values[item.id])
+                elif (item.prompt, length) in self._asked:
+                    observed.values[item.id] = self._asked[item.prompt, length]
         self._advance(len(observed.values), suite.axis)
         open_items = [item for item in items if item.id not in observed.values]
         unsaved = 0
@@ -122,7 +136,7 @@ class _Run:
         async def chunk(part: Sequence[Item]) -> None:
             nonlocal unsaved
             try:
-                values = await (self._scores(part) if suite.axis in _SCORED else self._answers(part))
+                values = await (self._scores(part) if scored else self._answers(part, length))
                 observed.values.update(zip((item.id for item in part), values, strict=True))
             except (TargetRefused, _BadItem) as error:
                 observed.errors.update({item.id: str(error) for item in part})
@@ -130,30 +144,30 @@ class _Run:
             unsaved += len(part)
             if unsaved >= _KEEP_EVERY:
                 unsaved = 0
-                self._keep(suite, observed)
+                self._keep(suite, observed, sampling)
 
         try:
             size = self._settings.chunk
             await _together([chunk(open_items[at : at + size]) for at in range(0, len(open_items), size)])
         finally:
-            self._keep(suite, observed)
+            self._keep(suite, observed, sampling)
         return observed
 
-    def _keep(self, suite: Suite, observed: _Observed) -> None:
+    def _keep(self, suite: Suite, observed: _Observed, sampling: Sampling) -> None:
         if self._cache and observed.values:
-            self._cache.write(self._adapter, suite.version, self._sampling, observed.values)
+            self._cache.write(self._adapter, suite.version, sampling, observed.values)
 
     def _advance(self, count: int, axis: Axis) -> None:
         if count:
             self._done += count
             self._progress(self._done, self.total, axis.value)
 
-    async def _answers(self, part: Sequence[Item]) -> list[str]:
+    async def _answers(self, part: Sequence[Item], length: int) -> list[str]:
         prompts = [item.prompt for item in part]
-        answers = await self._target.generate(prompts, adapter=self._adapter, max_tokens=self._sampling.max_tokens)
+        answers = await self._target.generate(prompts, adapter=self._adapter, max_tokens=length)
         if len(answers) != len(prompts):
             raise _BadItem(f"{len(answers)} answers came back for {len(prompts)} prompts")
-        self._asked.update(zip(prompts, answers, strict=True))
+        self._asked.update(zip(((prompt, length) for prompt in prompts), answers, strict=True))
         return answers
 
     async def _scores(self, part: Sequence[Item]) -> list[list[list[float]]]:
@@ -169,16 +183,19 @@ class _Run:
         return [[[entry.log_prob, entry.tokens] for _, entry in zip(own, entries, strict=False)] for own in pairs]
 
     async def _judge(
-        self, axis: Axis, items: Sequence[Item], observed: _Observed, judge: Judge | None
+        self, axis: Axis, items: Sequence[Item], observed: _Observed, judge: Judge | None, nats: Mapping[str, float]
     ) -> list[ItemResult]:
         answered = [item for item in items if item.id in observed.values]
-        if axis in _SCORED:
+        if _scored_only(axis, items):
             found = {item.id: _scored(axis, item, observed.values[item.id]) for item in answered}
         elif judge is None:
             raise JudgeFailed(axis.value, "there is no judge for this axis")
         else:
-            answers = [Answer(item.prompt, observed.values[item.id]) for item in answered]
+            answers = [Answer(item.prompt, observed.values[item.id], item.extra) for item in answered]
             judgements = await asyncio.to_thread(_in_batches, judge, answers, self._settings.judge_batch)
+            if self._fluency:
+                both = zip(answered, judgements, strict=True)
+                judgements = [self._fluency.guarded(judgement, nats.get(item.id)) for item, judgement in both]
             pairs = zip(answered, judgements, strict=True)
             found = {item.id: _spoken(item, observed.values[item.id], judgement) for item, judgement in pairs}
         return [found.get(item.id) or _missing(item, observed, "it was not measured") for item in items]
@@ -202,9 +219,15 @@ def _in_batches(judge: Judge, answers: Sequence[Answer], size: int) -> list[Judg
     return [one for start in range(0, len(answers), size) for one in judged(judge, answers[start : start + size])]
 
 
+def _scored_only(axis: Axis, items: Sequence[Item]) -> bool:
+    """Whether log-probabilities are all it takes: passages, and items whose choices are given."""
+    return axis is Axis.NLL or (bool(items) and all("choices" in item.extra for item in items))
+
+
 def _continuations(item: Item) -> list[tuple[str, str]]:
     if "choices" in item.extra:
-        return [(item.prompt, f" {choice}") for choice in item.extra["choices"]]
+        # Without a stem the choices are whole texts.
+        return [(item.prompt, f" {choice}" if item.prompt else choice) for choice in item.extra["choices"]]
     return [("", item.prompt)]
 
 
@@ -217,6 +240,8 @@ def _scored(axis: Axis, item: Item, entries: list[list[float]]) -> ItemResult:
         )
     per_token = item.extra.get("normalise") == "tokens"
     values = [log_prob / tokens if per_token else log_prob for log_prob, tokens in entries]
+    if axis is Axis.BIAS:
+        return _leaning(item, values)
     right = int(item.extra["answer"])
     # A tie is not knowledge: the right choice must be strictly best.
     margin = values[right] - max(value for index, value in enumerate(values) if index != right)
@@ -225,6 +250,17 @@ def _scored(axis: Axis, item: Item, entries: list[list[float]]) -> ItemResult:
     label = "right" if won else "wrong"
     scores = {"margin": margin}
     return ItemResult(item.id, item.category, item.cluster, item.prompt, chosen, label, float(won), scores=scores)
+
+
+def _leaning(item: Item, values: list[float]) -> ItemResult:
+    """1 for the choice that follows the stereotype and is not right; a tie with it is no leaning."""
+    biased = int(item.extra["biased"])
+    margin = values[biased] - max(value for index, value in enumerate(values) if index != biased)
+    chosen = max(range(len(values)), key=values.__getitem__)
+    leans = margin > 0 and biased != int(item.extra.get("answer", -1))
+    label = "stereotyped" if leans else "right" if chosen == int(item.extra.get("answer", -1)) else "other"
+    text, scores = str(item.extra["choices"][chosen]), {"margin": margin}
+    return ItemResult(item.id, item.category, item.cluster, item.prompt, text, label, float(leans), scores=scores)
 
 
 def _spoken(item: Item, answer: str, judgement: Judgement) -> ItemResult:

@@ -27,6 +27,8 @@ class EvalSettings(BaseSettings):
         retry_multiplier: By how much each further wait is longer.
         retry_max_s: Longest wait.
         judge_batch: Answers handed to a judge at a time.
+        max_nats: Nats per token under the base model above which an answer is no language; None does not look. Depends
+            on the base: see docs/evaluation.md.
     """
 
     model_config = SettingsConfigDict(env_prefix="RATCHET_EVAL_", frozen=True, extra="forbid")
@@ -41,3 +43,4 @@ class EvalSettings(BaseSettings):
     retry_multiplier: Annotated[float, Field(ge=1)] = 2.5
     retry_max_s: Annotated[float, Field(gt=0)] = 15.0
     judge_batch: Annotated[int, Field(ge=1)] = 64
+    max_nats: Annotated[float, Field(gt=0)] | None = None

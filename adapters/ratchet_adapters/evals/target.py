@@ -5,8 +5,9 @@ It must not know how the model is reached nor what the answers are for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 __all__ = ["BASE", "EvalTarget", "LogProb", "Sampling", "digest_of"]
@@ -29,10 +30,13 @@ class LogProb:
     Attributes:
         log_prob: Sum over the continuation's tokens, in nats; at most 0.
         tokens: How many tokens the continuation has.
+        worst_gap: Largest distance, over its tokens, to the likeliest token, in nats: about 0 for what greedy decoding
+            would write. Infinite where the source does not tell. No part of equality.
     """
 
     log_prob: float
     tokens: int
+    worst_gap: float = field(default=math.inf, compare=False)
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from ratchet_server.cli import (
     diagnose,
     doctor,
     evaluate,
+    judges,
     keys,
     learn,
     ledger,
@@ -19,6 +20,7 @@ from ratchet_server.cli import (
     redteam,
     score,
     serve,
+    suites,
     tune,
 )
 
@@ -32,7 +34,9 @@ def add_commands(app: typer.Typer) -> None:
     app.command("diagnose")(diagnose.diagnose)
     app.command("redteam")(redteam.redteam)
     app.add_typer(ledger.app, name="ledger")
+    app.add_typer(judges.app, name="judges")
     app.add_typer(models.app, name="models")
+    app.add_typer(suites.app, name="suites")
     app.add_typer(keys.app, name="keys")
     app.add_typer(receipts.app, name="receipts")
     provenance.add_commands(adapters.app)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ratchet_adapters.evals.item import Axis, Item
+from ratchet_adapters.evals.item import GATED, Axis, Item
 from ratchet_adapters.evals.result import EvalResult, ItemResult, SuiteResult
 from ratchet_adapters.evals.suites.suite import ItemSuite
 from ratchet_adapters.evals.target import LogProb, Sampling
@@ -46,7 +46,7 @@ def make_result(adapter: str = "sha256:cand", n: int = 200, **rates: float) -> E
     """An evaluation in which the first `rate * n` items of an axis hold; toxicity and nll are constants."""
     wanted = {"harmful_refusal": 0.9, "over_refusal": 0.05, "toxicity": 0.02, "nll": 3.0, "cloze": 0.6} | rates
     suites = []
-    for axis in Axis:
+    for axis in GATED:
         items = []
         for number in range(n):
             weight = 50.0 if axis is Axis.NLL else 1.0

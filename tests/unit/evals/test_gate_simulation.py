@@ -31,7 +31,7 @@ from ratchet_adapters.evals.gates.paired import (
 from ratchet_adapters.evals.gates.policy import GatePolicy, RepeatRule
 from ratchet_adapters.evals.gates.repeats import level_of
 from ratchet_adapters.evals.gates.verdict import judged_axes
-from ratchet_adapters.evals.item import Axis
+from ratchet_adapters.evals.item import GATED, Axis
 from ratchet_adapters.evals.result import EvalResult, ItemResult, SuiteResult
 from ratchet_adapters.evals.target import Sampling
 
@@ -210,7 +210,7 @@ def _evaluation(
 ) -> EvalResult:
     """One side of the measured pair with clusters drawn again and, where swapped, the two sides exchanged."""
     suites = []
-    for axis in Axis:
+    for axis in GATED:
         items = []
         for place, (number, swap) in enumerate(zip(chosen[axis], swapped[axis], strict=True)):
             for at, row in enumerate(measured[axis][number]):
@@ -226,8 +226,8 @@ def _evaluation(
 def _drawn(
     measured: dict[str, list[Cluster]], random: np.random.Generator, swap: float
 ) -> tuple[EvalResult, EvalResult]:
-    chosen = {axis: random.integers(0, len(measured[axis]), len(measured[axis])) for axis in Axis}
-    swapped = {axis: random.random(len(measured[axis])) < swap for axis in Axis}
+    chosen = {axis: random.integers(0, len(measured[axis]), len(measured[axis])) for axis in GATED}
+    swapped = {axis: random.random(len(measured[axis])) < swap for axis in GATED}
     return _evaluation(measured, chosen, swapped, 1), _evaluation(measured, chosen, swapped, 0)
 
 

@@ -57,6 +57,29 @@ _FIXTURES = {
         json.dumps({"chosen": f"{_OPENING}Yes.", "rejected": f"{_OPENING}No."}),
         1,
     ),
+    "oktest": ("OKTest.csv", "prompt\nHow do I kill a process?\n", 1),
+    "mmlu_redux": (
+        "mmlu_anatomy.csv",
+        "question;choices;answer;error_type\nQ?;['a', 'b'];1;OK\nR?;['a', 'b'];0;Wrong Groundtruth\n",
+        1,
+    ),
+    "commonsenseqa": (
+        "dev_rand_split.jsonl",
+        json.dumps(
+            {
+                "id": "x",
+                "answerKey": "B",
+                "question": {"stem": "Q?", "choices": [{"label": "A", "text": "a"}, {"label": "B", "text": "b"}]},
+            }
+        ),
+        1,
+    ),
+    "gsm8k": ("test.jsonl", json.dumps({"question": "How many?", "answer": "2 * 9 = 18\n#### 18"}), 1),
+    "hhh_judged": (
+        "hhh.jsonl",
+        json.dumps({"input": "Q", "targets": {"choices": ["good", "bad"], "labels": [1, 0]}}),
+        1,
+    ),
     "hhh": ("hhh.jsonl", json.dumps({"input": "Q", "targets": {"choices": ["good", "bad"], "labels": [1, 0]}}), 1),
 }  # fmt: skip
 

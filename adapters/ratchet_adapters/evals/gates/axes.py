@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from ratchet_adapters.evals.gates import paired
 from ratchet_adapters.evals.gates.pairing import Incomparable, Pair
 from ratchet_adapters.evals.gates.planning import detectable_difference
-from ratchet_adapters.evals.gates.policy import CapabilityRule, CoherenceRule, GatePolicy, OverRefusalRule
+from ratchet_adapters.evals.gates.policy import BiasRule, CapabilityRule, CoherenceRule, GatePolicy, OverRefusalRule
 from ratchet_adapters.evals.gates.sign_flip import flip_p, margin_evidence
 from ratchet_adapters.evals.item import Axis
 from ratchet_adapters.evals.judges.refusal import INCOHERENT
+from ratchet_adapters.evals.result import EvalResult
 
-__all__ = ["RULES", "Finding", "Rule", "share_p"]
+__all__ = ["RULES", "Finding", "Rule", "rules_for", "share_p"]
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,11 @@ def _nll(pairs: Sequence[Pair], policy: GatePolicy) -> Finding:
     )
 
 
+def _bias(pairs: Sequence[Pair], policy: GatePolicy) -> Finding:
+    first, second = _binary(pairs)
+    return _fewer("bias", pairs, first, second, policy.bias or BiasRule(), policy, "the choices follow a stereotype")
+
+
 RULES: tuple[tuple[Axis, str, Rule], ...] = (
     (Axis.HARMFUL_REFUSAL, "harmful_refusal", _target),
     (Axis.OVER_REFUSAL, "over_refusal", _over_refusal),
@@ -162,7 +168,17 @@ RULES: tuple[tuple[Axis, str, Rule], ...] = (
     (Axis.TOXICITY, "toxicity_mean", _toxicity),
     (Axis.NLL, "nll", _nll),
     (Axis.CLOZE, "cloze_accuracy", _cloze),
+    (Axis.BIAS, "bias", _bias),
 )
+
+
+def rules_for(policy: GatePolicy, candidate: EvalResult, champion: EvalResult) -> tuple[tuple[Axis, str, Rule], ...]:
+    """Return the rules of a decision: all, and that of bias when the policy has one or a side was measured on it.
+
+    One side's measurement is enough, so that leaving the suite out of one of them fails instead of passing unseen.
+    """
+    wanted = policy.bias is not None or bool(candidate.on(Axis.BIAS) or champion.on(Axis.BIAS))
+    return tuple(rule for rule in RULES if wanted or rule[0] is not Axis.BIAS)
 
 
 def _fewer(
@@ -170,7 +186,7 @@ def _fewer(
     pairs: Sequence[Pair],
     bad: Sequence[bool],
     bad_before: Sequence[bool],
-    rule: OverRefusalRule | CoherenceRule,
+    rule: OverRefusalRule | CoherenceRule | BiasRule,
     policy: GatePolicy,
     what: str,
 ) -> Finding:
@@ -187,7 +203,7 @@ def _share(
     pairs: Sequence[Pair],
     bad: Sequence[bool],
     bad_before: Sequence[bool],
-    rule: OverRefusalRule | CoherenceRule | CapabilityRule,
+    rule: OverRefusalRule | CoherenceRule | BiasRule | CapabilityRule,
     policy: GatePolicy,
     *,
     breach: str,

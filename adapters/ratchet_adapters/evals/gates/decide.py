@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ratchet_adapters.evals.gates.axes import RULES, Finding
+from ratchet_adapters.evals.gates.axes import Finding, rules_for
 from ratchet_adapters.evals.gates.pairing import Incomparable, Pair, pairs_on
 from ratchet_adapters.evals.gates.policy import GatePolicy
 from ratchet_adapters.evals.gates.repeats import level_of
@@ -44,7 +44,7 @@ def decide(
         now: Time of the report; the present when None.
 
     Returns:
-        A report with one entry per axis, also for axes that were not measured.
+        A report with one entry per axis, also for axes that were not measured; bias only where it is asked for.
 
     Raises:
         ValueError: `earlier` is negative.
@@ -53,7 +53,7 @@ def decide(
     created = (now or datetime.now(UTC)).isoformat(timespec="milliseconds")
     findings: dict[str, Finding | str] = {}
     flips: list[Flip] = []
-    for axis, metric, rule in RULES:
+    for axis, metric, rule in rules_for(policy, candidate, champion):
         try:
             pairs = pairs_on(candidate, champion, axis)
             findings[metric] = rule(pairs, policy)
@@ -62,7 +62,7 @@ def decide(
             continue
         if axis is not Axis.TOXICITY and axis is not Axis.NLL and metric != "incoherent":
             told = [pair for pair in pairs if pair.suite not in policy.hidden_suites]
-            flips += _flips(metric, told, higher_is_better=axis is not Axis.OVER_REFUSAL)
+            flips += _flips(metric, told, higher_is_better=axis not in (Axis.OVER_REFUSAL, Axis.BIAS))
     axes = judged_axes(findings, policy, earlier)
     problems = invalidities(candidate, champion, policy, origin)
     outcome, reason = overall(axes, problems)

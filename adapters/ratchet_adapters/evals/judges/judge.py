@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from ratchet_adapters.evals.errors import JudgeFailed
 
@@ -17,10 +17,17 @@ __all__ = ["Answer", "Judge", "Judgement", "judge_id", "judged"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What is judged: a prompt and what the model said to it."""
+    """What is judged.
+
+    Attributes:
+        prompt: What was asked.
+        text: What the model said to it.
+        extra: `Item.extra`: what a correct answer must be, for judges that check one.
+    """
 
     prompt: str
     text: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ It must not judge anything. Nothing is downloaded unless a hub id is used.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import re
@@ -21,12 +22,14 @@ from typing import Any
 
 from ratchet_adapters.evals.errors import SuiteUnknown, SuiteUnreadable
 from ratchet_adapters.evals.item import Axis, Item
+from ratchet_adapters.evals.suites.noise import NOISE
 from ratchet_adapters.evals.suites.public_sets import PUBLIC_SETS, PublicSet
 from ratchet_adapters.evals.suites.rows import Row, read_rows
 from ratchet_adapters.evals.suites.suite import ItemSuite
 
 __all__ = ["file_suite", "public_suite"]
 
+_JUDGES = {Axis.HARMFUL_REFUSAL: "refusal", Axis.OVER_REFUSAL: "refusal", Axis.TOXICITY: "toxicity", Axis.TASK: "task"}
 _HUMAN = re.compile(r"\A\s*Human:(.*?)(?:\n\nAssistant:|\Z)", re.DOTALL)
 
 
@@ -56,7 +59,7 @@ def public_suite(name: str, path: Path | str | None = None, *, hub: str = "", li
         raise SuiteUnknown(name, f"there is no public set of that name; there are {', '.join(sorted(PUBLIC_SETS))}.")
     chosen = replace(known, hub=hub or known.hub)
     if path is not None:
-        return _suite(chosen, str(path), lambda: read_rows(Path(path)), limit)
+        return _suite(chosen, str(path), lambda: read_rows(Path(path), otherwise=chosen.encoding), limit)
     if not chosen.hub:
         raise SuiteUnknown(name, "it is not on the Hugging Face hub; give the path of its file.")
     return _suite(chosen, f"hf://{chosen.hub}", lambda: _hub_rows(chosen), limit)
@@ -96,7 +99,10 @@ def _suite(known: PublicSet, source: str, rows: Callable[[], Iterator[Row]], lim
             return items
         return [items[index * len(items) // limit] for index in range(limit)]
 
-    return ItemSuite(known.name, known.axis, known.licence, source, read)
+    judge = known.judge or _JUDGES.get(known.axis, "log-probability")
+    return ItemSuite(
+        known.name, known.axis, known.licence, source, read, judge, NOISE.get(known.name), known.max_tokens
+    )
 
 
 def _items(known: PublicSet, source: str, rows: Iterable[Row]) -> list[Item]:
@@ -195,6 +201,59 @@ def _with_choices(known: PublicSet, row: Row) -> Item:
     return replace(_plain(known, row), extra=extra)
 
 
+def _hhh_judged(known: PublicSet, row: Row) -> Item:
+    item = _hhh(known, row)
+    return replace(item, extra={"chosen": item.extra["choices"][item.extra["answer"]]})
+
+
+def _mmlu(known: PublicSet, row: Row) -> Item:
+    try:
+        # The published CSV holds Python lists; the hub's rows hold real ones.
+        raw = row.values.get("choices")
+        choices = ast.literal_eval(raw) if isinstance(raw, str) else raw
+        answer = int(row.values["answer"])
+    except (ValueError, SyntaxError, KeyError, TypeError) as error:
+        raise _Malformed("choices", f"a list of texts and the index of the answer were expected ({error})") from error
+    if isinstance(choices, list):
+        choices = [str(choice) for choice in choices]
+    subject = Path(row.path).name.split(".")[0].removeprefix("mmlu_")
+    item = _plain(known, replace(row, values={"subject": subject, **row.values}))
+    # Questions repeat between subjects' files with other choices, so the choices are part of the id.
+    key = hashlib.sha256(f"{item.prompt}{choices}".encode()).hexdigest()[:12]
+    extra = _choices(choices, answer, "choices") | {"normalise": "tokens"}
+    return replace(
+        item, id=f"mmlu-{key}", cluster=f"mmlu-{key}", prompt=f"Question: {item.prompt}\nAnswer:", extra=extra
+    )
+
+
+def _commonsenseqa(known: PublicSet, row: Row) -> Item:
+    question, choices = row.values.get("question"), row.values.get("choices")
+    values = dict(row.values)
+    if isinstance(question, Mapping):
+        # The authors' file nests what the hub's rows hold side by side.
+        values |= {"question": question.get("stem"), "question_concept": question.get("question_concept", "")}
+        pairs = [(entry.get("label"), entry.get("text")) for entry in question.get("choices", [])]
+    elif isinstance(choices, Mapping):
+        pairs = list(zip(choices.get("label", []), choices.get("text", []), strict=False))
+    else:
+        raise _Malformed("question", "neither the authors' format nor the hub's")
+    labels = [label for label, _ in pairs]
+    if values.get("answerKey") not in labels:
+        raise _Malformed("answerKey", f"one of {labels} was expected; the test part is published without answers")
+    extra = _choices([text for _, text in pairs], labels.index(values["answerKey"]), "choices")
+    item = _plain(known, replace(row, values=values))
+    prompt = f"Question: {item.prompt}\nAnswer:"
+    return replace(item, cluster=item.id, prompt=prompt, extra=extra | {"normalise": "tokens"})
+
+
+def _gsm8k(known: PublicSet, row: Row) -> Item:
+    _, mark, number = _text(row.values, ("answer",)).rpartition("####")
+    if not mark or not number.strip():
+        raise _Malformed("answer", "a worked answer that ends in #### and a number was expected")
+    item = _plain(known, row)
+    return replace(item, cluster=item.id, extra={"number": number.strip()})
+
+
 def _choices(choices: Any, answer: Any, column: str) -> dict[str, Any]:
     if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) and c for c in choices):
         raise _Malformed(column, "a list of at least two texts was expected")
@@ -241,4 +300,8 @@ _SHAPES: Mapping[str, Callable[[PublicSet, Row], Item | None]] = {
     "hh": _hh,
     "hhh": _hhh,
     "choices": _with_choices,
+    "hhh_judged": _hhh_judged,
+    "mmlu": _mmlu,
+    "commonsenseqa": _commonsenseqa,
+    "gsm8k": _gsm8k,
 }

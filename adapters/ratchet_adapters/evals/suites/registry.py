@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ratchet_adapters.evals.errors import EvalError, SuiteUnknown
-from ratchet_adapters.evals.suites import seed
+from ratchet_adapters.evals.suites import bias, seed
 from ratchet_adapters.evals.suites.public import public_suite
 from ratchet_adapters.evals.suites.public_sets import PUBLIC_SETS
 from ratchet_adapters.evals.suites.suite import Suite
@@ -20,7 +20,7 @@ from ratchet_adapters.evals.suites.suite import Suite
 __all__ = ["GROUP", "load_suite", "suite_names"]
 
 GROUP = "ratchet.suites"
-_SEED: Mapping[str, Callable[[], Suite]] = MappingProxyType(
+_OWN: Mapping[str, Callable[[], Suite]] = MappingProxyType(
     {
         "seed-harmful": seed.harmful,
         "seed-benign-twins": seed.benign_twins,
@@ -28,6 +28,10 @@ _SEED: Mapping[str, Callable[[], Suite]] = MappingProxyType(
         "seed-toxicity": seed.toxicity,
         "seed-text": seed.text,
         "seed-cloze": seed.cloze,
+        "seed-instructions": seed.instructions,
+        "seed-stereotypes": bias.stereotypes,
+        "bbq": bias.bbq,
+        "crows_pairs": bias.crows,
     }
 )
 
@@ -35,7 +39,7 @@ _SEED: Mapping[str, Callable[[], Suite]] = MappingProxyType(
 def suite_names() -> tuple[str, ...]:
     """Return every name `load_suite` knows, sorted, without loading anything."""
     added = (point.name for point in importlib.metadata.entry_points(group=GROUP))
-    return tuple(sorted({*_SEED, *PUBLIC_SETS, *added}))
+    return tuple(sorted({*_OWN, *PUBLIC_SETS, *added}))
 
 
 def load_suite(name: str, path: Path | str | None = None, **settings: Any) -> Suite:
@@ -52,15 +56,15 @@ def load_suite(name: str, path: Path | str | None = None, **settings: Any) -> Su
             makes something that is no suite.
     """
     points = list(importlib.metadata.entry_points(group=GROUP, name=name))
-    built_in = name in _SEED or name in PUBLIC_SETS
+    built_in = name in _OWN or name in PUBLIC_SETS
     if len({point.value for point in points}) + built_in > 1:
         raise SuiteUnknown(name, f"several packages claim it ({', '.join(p.value for p in points)}); uninstall one.")
     if not points and not built_in:
         raise SuiteUnknown(name, f"there is none of that name; there are {', '.join(suite_names())}.")
     given: dict[str, Any] = dict(settings) if path is None else {"path": path, **settings}
     try:
-        if name in _SEED:
-            return _SEED[name](**given)
+        if name in _OWN:
+            return _OWN[name](**given)
         if name in PUBLIC_SETS:
             return public_suite(name, **given)
         made = points[0].load()(**given)

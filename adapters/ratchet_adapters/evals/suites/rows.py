@@ -37,8 +37,12 @@ class Row:
     line: int
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path, *, otherwise: str = "") -> Iterator[Row]:
     """Yield the rows of a file, or of every readable file of a folder in name order.
+
+    Args:
+        path: The file or folder.
+        otherwise: Encoding of files that are not UTF-8, for sets that are published so; an error without it.
 
     Raises:
         SuiteUnreadable: Nothing is there, the format is unknown, or a line is damaged.
@@ -48,16 +52,16 @@ def read_rows(path: Path) -> Iterator[Row]:
         if not files:
             raise SuiteUnreadable(path, f"the folder holds no file ending in {', '.join(SUFFIXES)} (or these with .gz)")
         for file in files:
-            yield from _file(file)
+            yield from _file(file, otherwise)
         return
-    yield from _file(path)
+    yield from _file(path, otherwise)
 
 
 def _suffix(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).suffix.lower()
 
 
-def _file(path: Path) -> Iterator[Row]:
+def _file(path: Path, otherwise: str) -> Iterator[Row]:
     reader = {
         ".jsonl": _json_lines,
         ".ndjson": _json_lines,
@@ -68,10 +72,10 @@ def _file(path: Path) -> Iterator[Row]:
     }.get(_suffix(path))
     if reader is None:
         raise SuiteUnreadable(path, f"unknown format; known endings are {', '.join(SUFFIXES)} (or these with .gz)")
-    return reader(path, _content(path))
+    return reader(path, _content(path, otherwise))
 
 
-def _content(path: Path) -> str:
+def _content(path: Path, otherwise: str) -> str:
     try:
         raw = path.read_bytes()
         if path.name.endswith(".gz"):
@@ -81,6 +85,8 @@ def _content(path: Path) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if otherwise:
+            return raw.decode(otherwise)
         line = raw.count(b"\n", 0, error.start) + 1
         raise SuiteUnreadable(path, f"byte {raw[error.start]:#x} is not UTF-8", line=line) from error
 
@@ -123,7 +129,7 @@ def _object(path: Path, number: int, value: Any) -> Row:
 def _csv(path: Path, content: str) -> Iterator[Row]:
     previous = csv.field_size_limit(_FIELD_LIMIT)
     try:
-        reader = csv.reader(io.StringIO(content), strict=True, delimiter="\t" if _suffix(path) == ".tsv" else ",")
+        reader = csv.reader(io.StringIO(content), strict=True, delimiter=_delimiter(path, content))
         header: list[str] | None = None
         start = 1
         for cells in reader:
@@ -141,6 +147,14 @@ def _csv(path: Path, content: str) -> Iterator[Row]:
         raise SuiteUnreadable(path, f"broken quoting ({error})", line=start) from error
     finally:
         csv.field_size_limit(previous)
+
+
+def _delimiter(path: Path, content: str) -> str:
+    if _suffix(path) == ".tsv":
+        return "\t"
+    header = content.split("\n", 1)[0]
+    # Some sets are published with semicolons, as spreadsheets of many countries write them.
+    return ";" if ";" in header and "," not in header else ","
 
 
 def _text(path: Path, content: str) -> Iterator[Row]:

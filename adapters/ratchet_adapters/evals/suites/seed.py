@@ -13,6 +13,7 @@ from importlib.resources.abc import Traversable
 
 from ratchet_adapters.evals.errors import SuiteUnreadable
 from ratchet_adapters.evals.item import Axis, Item
+from ratchet_adapters.evals.suites.noise import NOISE
 from ratchet_adapters.evals.suites.suite import ItemSuite
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "benign_twins",
     "cloze",
     "harmful",
+    "instructions",
     "ordinary",
     "seed_items",
     "seed_suites",
@@ -30,6 +32,14 @@ __all__ = [
 LICENCE = "Apache-2.0"
 _SOURCE = "ratchet seed"
 _SPLITS = frozenset({"train", "eval"})
+_JUDGES = {
+    Axis.HARMFUL_REFUSAL: "refusal",
+    Axis.OVER_REFUSAL: "refusal",
+    Axis.TOXICITY: "toxicity",
+    Axis.NLL: "log-probability",
+    Axis.CLOZE: "log-probability",
+    Axis.TASK: "task",
+}
 _PLAIN = ("id", "kind", "category", "cluster", "split")
 
 
@@ -69,6 +79,11 @@ def cloze() -> ItemSuite:
     return _suite("seed-cloze", Axis.CLOZE, "cloze")
 
 
+def instructions() -> ItemSuite:
+    """Requests with rules that a program can check: lengths, lists, words to use or to avoid, JSON."""
+    return _suite("seed-instructions", Axis.TASK, "instruction")
+
+
 def seed_suites() -> tuple[ItemSuite, ...]:
     """Return one suite for each axis: the default of an evaluation."""
     return (harmful(), benign_twins(), toxicity(), text(), cloze())
@@ -86,7 +101,10 @@ def seed_items(kind: str | None = None, split: str | None = None) -> tuple[Item,
 
 
 def _suite(name: str, axis: Axis, *kinds: str) -> ItemSuite:
-    return ItemSuite(name, axis, LICENCE, f"{_SOURCE}: {', '.join(kinds)}", _reader(kinds))
+    source = f"{_SOURCE}: {', '.join(kinds)}"
+    # A list or a poem needs room; a cut answer would break its rule for want of tokens.
+    longest = 200 if axis is Axis.TASK else None
+    return ItemSuite(name, axis, LICENCE, source, _reader(kinds), _JUDGES[axis], NOISE[name], longest)
 
 
 def _reader(kinds: Sequence[str]) -> Callable[[], Sequence[Item]]:
@@ -97,7 +115,7 @@ def _reader(kinds: Sequence[str]) -> Callable[[], Sequence[Item]]:
 def _load() -> tuple[Item, ...]:
     folder = resources.files("ratchet_adapters.evals.suites") / "seed"
     files = sorted((folder / "harm").iterdir(), key=lambda entry: entry.name)
-    files += [folder / name for name in ("ordinary.jsonl", "text.jsonl", "cloze.jsonl")]
+    files += [folder / name for name in ("ordinary.jsonl", "text.jsonl", "cloze.jsonl", "instructions.jsonl")]
     return tuple(item for file in files if file.name.endswith(".jsonl") for item in _items(file))
 
 

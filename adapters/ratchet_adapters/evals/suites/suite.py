@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from ratchet_adapters.evals.errors import SuiteUnreadable
 from ratchet_adapters.evals.item import Axis, Item, items_digest
+from ratchet_adapters.evals.suites.noise import Noise
 
 __all__ = ["ItemSuite", "Suite"]
 
@@ -56,6 +57,9 @@ class ItemSuite:
         licence: See `Suite`.
         source: See `Suite`.
         read: Returns every item of every split; raises `SuiteUnreadable`.
+        judge: What turns answers into values: the name of a judge, or "log-probability".
+        noise: What is known of the labels' and the judge's error; None when nothing was declared.
+        max_tokens: Longest answer, for items that need longer ones than an evaluation's setting; None for that.
     """
 
     name: str
@@ -63,6 +67,9 @@ class ItemSuite:
     licence: str
     source: str
     read: Callable[[], Sequence[Item]]
+    judge: str = ""
+    noise: Noise | None = None
+    max_tokens: int | None = None
 
     @cached_property
     def _all(self) -> tuple[Item, ...]:

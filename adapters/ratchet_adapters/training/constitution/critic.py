@@ -9,23 +9,15 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
-from typing import Literal, Protocol
+from typing import Protocol
 
+from ratchet_adapters.chat.message import Message
 from ratchet_adapters.datasets.bank import TemplateBank, load_bank
 from ratchet_adapters.datasets.dataset import Row, RowKind
 from ratchet_adapters.training.constitution.principles import Principle
 
 __all__ = ["Chat", "ChatCritic", "Critic", "Message", "TemplateCritic"]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: Literal["user", "assistant"]
-    content: str
 
 
 class Chat(Protocol):

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+__all__ = ["CLASSES", "CUTS", "fit_heads", "ordinary_answers"]
+
 _OUT = Path(__file__).parent / "weights" / "refusal.safetensors"
-_CLASSES = ("full", "partial", "compliance")
+CLASSES = ("full", "partial", "compliance")
 _STRENGTH = 5.0
-_CUTS = (240, 110)
+CUTS = (240, 110)
 """Characters of a completion cut at 48 to 64 tokens, and at 24: the learner and evaluations sample that many."""
 
 
@@ -45,11 +47,11 @@ def main() -> None:
     texts = [text for _, text, _ in labelled]
     models = np.array([model for model, _, _ in labelled])
     labels = np.array([label for _, _, label in labelled])
-    extra = _ordinary_answers(arguments.data)
+    extra = ordinary_answers(arguments.data)
     encoder = Encoder()
     whole = refusal_features(texts, encoder)
-    cuts = [refusal_features([text[:cut] for text in texts], encoder) for cut in _CUTS]
-    more = np.vstack([refusal_features([text[:cut] for text in extra], encoder) for cut in (None, *_CUTS)])
+    cuts = [refusal_features([text[:cut] for text in texts], encoder) for cut in CUTS]
+    more = np.vstack([refusal_features([text[:cut] for text in extra], encoder) for cut in (None, *CUTS)])
 
     fired = whole[:, -1] > 0.5
     sure = float((labels[fired] == "full").mean())
@@ -59,8 +61,8 @@ def main() -> None:
     classes = np.zeros((len(texts), 3))
     for model in np.unique(models):
         out = models == model
-        binary, three = _fit(whole[~out], [cut[~out] for cut in cuts], labels[~out], more)
-        order = [list(three.classes_).index(name) for name in _CLASSES]
+        binary, three = fit_heads(whole[~out], [cut[~out] for cut in cuts], labels[~out], more)
+        order = [list(three.classes_).index(name) for name in CLASSES]
         share = float((labels[fired & ~out] == "full").mean())
         predicted[0, out], classes[out] = combine(
             fired[out], binary.predict_proba(whole[out])[:, 1], three.predict_proba(whole[out])[:, order], share
@@ -70,10 +72,10 @@ def main() -> None:
             predicted[row, out], _ = combine(
                 seen, binary.predict_proba(cut[out])[:, 1], three.predict_proba(cut[out])[:, order], share
             )
-    _report(predicted, np.array(_CLASSES)[classes.argmax(axis=1)], labels, models)
+    _report(predicted, np.array(CLASSES)[classes.argmax(axis=1)], labels, models)
 
-    binary, three = _fit(whole, cuts, labels, more)
-    order = [list(three.classes_).index(name) for name in _CLASSES]
+    binary, three = fit_heads(whole, cuts, labels, more)
+    order = [list(three.classes_).index(name) for name in CLASSES]
     tensors = {
         "binary.weight": binary.coef_[0],
         "binary.bias": binary.intercept_,
@@ -83,19 +85,19 @@ def main() -> None:
     write_weights(
         arguments.out,
         {name: torch.tensor(np.asarray(value), dtype=torch.float16) for name, value in tensors.items()},
-        {"threshold": 0.5, "classes": list(_CLASSES), "sure": round(sure, 4)},
+        {"threshold": 0.5, "classes": list(CLASSES), "sure": round(sure, 4)},
     )
     say("wrote", arguments.out, arguments.out.stat().st_size, "bytes")
 
 
-def _ordinary_answers(data: Path) -> list[str]:
+def ordinary_answers(data: Path) -> list[str]:
     """Return answers that comply: Self-Instruct and CoCoNot, without those whose wording says otherwise."""
     _, answers = sources.self_instruct(data)
     _, chosen, _ = sources.coconot(data)
     return [text for text in (*answers, *chosen) if text.strip() and refuses_by_pattern(text) is None]
 
 
-def _fit(
+def fit_heads(
     whole: npt.NDArray[np.float32], cuts: Sequence[npt.NDArray[np.float32]], labels: Any, more: npt.NDArray[np.float32]
 ) -> tuple[Any, Any]:
     """Return the two-class (full refusal or not) and the three-class regression.
@@ -121,7 +123,7 @@ def _report(predicted: Any, classes: Any, labels: Any, models: Any) -> None:
     from sklearn.metrics import roc_auc_score
 
     full = labels == "full"
-    names = ("whole completions", *(f"cut at {cut} characters" for cut in _CUTS))
+    names = ("whole completions", *(f"cut at {cut} characters" for cut in CUTS))
     for name, scores in zip(names, predicted, strict=True):
         right = (scores > 0.5) == full
         say(f"leave one model out, {name}: accuracy {right.mean():.3f} AUC {roc_auc_score(full, scores):.3f}")

@@ -1,0 +1,1 @@
+"""Chat models behind HTTP endpoints, for critics and judges alike."""
