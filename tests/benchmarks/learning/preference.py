@@ -211,9 +211,7 @@ def figures(model: Any, bench: Bench) -> dict[str, Any]:
     return shown
 
 
-def compared(
-    bench: Bench, result: TrainingResult, measure: Literal["margin", "accuracy"] = "margin"
-) -> dict[str, Any]:
+def compared(bench: Bench, result: TrainingResult, measure: Literal["margin", "accuracy"] = "margin") -> dict[str, Any]:
     """Return before, after, and the interval of the difference of the yardstick over both seed sets.
 
     Args:
