@@ -18,6 +18,8 @@ __all__ = ["METHOD", "DpoSettings"]
 class DpoSettings(PreferenceSettings):
     """The recipe of `dpo`. The reference model is the base: the adapter switched off."""
 
+    learning_rate: float = Field(2e-3, gt=0, description="Peak; warm-up, then cosine to zero.")
+    epochs: float = Field(3.0, gt=0, le=20, description="Passes over the pairs.")
     beta: float = Field(0.1, gt=0, description="How much a deviation from the base model counts; larger stays closer.")
     safety_margin: float = Field(
         2.0,

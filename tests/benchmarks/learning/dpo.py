@@ -12,7 +12,6 @@ from tests.benchmarks.learning.preference import (
     compared,
     interval,
     loaded,
-    merged,
     prepared,
     refusals,
     trained,
@@ -27,16 +26,22 @@ _CURE = 80
 def measure(base: Path, work: Path, *, quick: bool) -> dict[str, Any]:
     """Train on seed pairs and compare held-out margins, then cure a model that refuses too much."""
     bench = prepared(base, work, quick=quick)
-    recipe = {"epochs": 1.0 if quick else 2.0, "batch_size": 8, "completion_tokens": bench.size.tokens}
+    recipe = {"epochs": 1.0 if quick else 3.0, "batch_size": 8, "completion_tokens": bench.size.tokens}
     result = trained(bench, work / "dpo", "dpo", **recipe)
-    return {
-        **compared(bench, result),
-        "over_refusing_start": cure(bench, work / "cure", **recipe),
-    }
+    found = compared(bench, result)
+    repair = cure(bench, work / "cure", **recipe)
+    before, after = (repair[name]["over_refusal"] for name in ("refusals alone", "then dpo"))
+    found["target"]["yardstick"] += (
+        f"; a start that refuses {before['value']:.0%} of held-out twins refuses fewer (measured: {after['value']:.0%})"
+    )
+    found["target"]["met"] = found["target"]["met"] and after["high"] < before["low"]
+    return {**found, "over_refusing_start": repair}
 
 
 def cure(bench: Bench, work: Path, **recipe: Any) -> dict[str, Any]:
-    """Return refusal on held-out harmful prompts and twins: of the base, after refusals alone, after `dpo` on that.
+    """Return refusal on held-out harmful prompts and twins: of the base, after refusals alone, after `dpo` from there.
+
+    The repair starts from the adapter at fault and is pulled back to the base model, which answers: its reference.
 
     Args:
         bench: Pairs to train on and held-out prompts.
@@ -44,22 +49,20 @@ def cure(bench: Bench, work: Path, **recipe: Any) -> dict[str, Any]:
         recipe: Of `dpo`.
     """
     rows = read_dataset(bench.dataset).rows
-    refusals = [row for row in rows if row.kind is RowKind.REFUSAL][:_CURE]
+    refusing = [row for row in rows if row.kind is RowKind.REFUSAL][:_CURE]
     contrast = [row for row in rows if row.kind is RowKind.CONTRAST][:_CURE]
     alone = trained(
-        replace(bench, dataset=_written(refusals, work / "refusals")),
-        work / "sft", "sft-refusal", epochs=4.0, batch_size=8, anchor_weight=0.0,
+        replace(bench, dataset=_written(refusing, work / "refusals")),
+        work / "sft", "sft-refusal", epochs=2.0, batch_size=8, anchor_weight=0.0,
     )  # fmt: skip
-    start = replace(
-        bench,
-        base=merged(bench.base, alone.adapter, work / "start"),
-        dataset=_written([*refusals, *contrast], work / "pairs"),
+    pairs = replace(bench, dataset=_written([*refusing, *contrast], work / "pairs"))
+    cured = trained(
+        pairs, work / "dpo", "dpo", inputs={"over-refusing": alone.adapter}, start="over-refusing", **recipe
     )
-    cured = trained(start, work / "dpo", "dpo", **recipe)
     models = {
         "base": loaded(bench.base),
-        "refusals alone": loaded(start.base),
-        "then dpo": loaded(start.base, cured.adapter),
+        "refusals alone": loaded(bench.base, alone.adapter),
+        "then dpo": loaded(bench.base, cured.adapter),
     }
     return {name: _refusal_rates(model, bench) for name, model in models.items()}
 

@@ -113,8 +113,10 @@ def prepared(base: Path, work: Path, *, quick: bool) -> Bench:
     return Bench(base, size, dataset, {**held_out, **_public(size.public)})
 
 
-def trained(bench: Bench, work: Path, name: str, **recipe: Any) -> TrainingResult:
-    """Train a method on the bench's dataset, in this process."""
+def trained(
+    bench: Bench, work: Path, name: str, *, inputs: Mapping[str, Path] | None = None, **recipe: Any
+) -> TrainingResult:
+    """Train a method on the bench's dataset, in this process; `inputs`: adapters that the recipe names."""
     found = method(name)
     return found.load()(
         TrainingJob(
@@ -126,6 +128,7 @@ def trained(bench: Bench, work: Path, name: str, **recipe: Any) -> TrainingResul
             work=work / "work",
             settings=found.settings.model_validate(recipe),
             process=ProcessSettings(),
+            inputs=inputs or {},
         ),
         None,
     )
@@ -140,14 +143,6 @@ def loaded(base: Path, adapter: Path | None = None) -> Any:
     if adapter is not None:
         model = PeftModel.from_pretrained(model, str(adapter))
     return model.eval()
-
-
-def merged(base: Path, adapter: Path, folder: Path) -> Path:
-    """Write the base model with an adapter merged into it and return the folder."""
-    model = loaded(base, adapter).merge_and_unload()
-    model.save_pretrained(str(folder))
-    load_tokenizer(base).save_pretrained(str(folder))
-    return folder
 
 
 def margins(model: Any, bench: Bench, pairs: Sequence[HeldOut]) -> np.ndarray[Any, Any]:
