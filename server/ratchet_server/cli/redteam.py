@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import grpc
 import typer
 from rich import box
 from rich.console import Console
@@ -137,7 +136,7 @@ async def _campaign(
         fingerprint = await base_fingerprint(client)
         # Asked for by name of a fixed thing, exactly that must answer; an alias may move while the campaign runs.
         aliases = ("", "champion", "canary", "previous")
-        digest = None if adapter in aliases else await _digest(address, adapter)
+        digest = None if adapter in aliases else (await adapter_digest(address, adapter)).removeprefix("base")
         # Loaded before anything is asked: a judge that does not load would make every request a waste.
         judge = RefusalJudge(load_scorer("refusal"))
         facts = Facts(
@@ -174,16 +173,6 @@ async def _campaign(
     judged = await asyncio.to_thread(outcomes, records, judge, batch=settings.judge_batch)
     judged = await asyncio.to_thread(with_nearness, judged, suite.items(), shared_encoder().encode)
     return reported(facts, judge_id(judge), ended, judged, correlation=settings.cluster_correlation)
-
-
-async def _digest(address: str, adapter: str) -> str:
-    """Return the digest that every receipt must name, "" for the base model alone."""
-    from ratchet.client.errors import from_rpc_error
-
-    try:
-        return (await adapter_digest(address, adapter)).removeprefix("base")
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from None
 
 
 def _list(as_json: bool) -> None:
