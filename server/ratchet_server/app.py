@@ -98,7 +98,11 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
     async with AsyncExitStack() as stack:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         say("opening the registry")
-        registry = await asyncio.to_thread(Registry.open, settings.registry.database_url(settings.state_dir))
+        registry = await asyncio.to_thread(
+            Registry.open,
+            settings.registry.database_url(settings.state_dir),
+            policy=settings.registry.policy,
+        )
         stack.push_async_callback(asyncio.to_thread, registry.close)
         flags = FlagStore.open(registry)
         artifacts = open_store(

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from ratchet_adapters.registry import adapters, checks, datasets, ledger, reports, routing, runs
+from ratchet_adapters.registry import adapters, checks, datasets, ledger, policy, reports, rollouts, routing, runs
 from ratchet_adapters.registry.database import Database
 from ratchet_adapters.registry.migration import migrate
+from ratchet_adapters.registry.plan import RolloutPlan
+from ratchet_adapters.registry.policy import PromotionPolicy
 from ratchet_adapters.registry.records import (
     AdapterRecord,
     DatasetRecord,
@@ -19,6 +21,7 @@ from ratchet_adapters.registry.records import (
     LedgerEntry,
     Proof,
     ReportRecord,
+    RolloutRecord,
     Routing,
     RoutingChange,
     RunRecord,
@@ -34,17 +37,19 @@ class Registry:
     one raises `InvalidInput` for a value that can never be stored.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, policy: PromotionPolicy | None = None) -> None:
         """Use a database that has been migrated. Most callers want `Registry.open`."""
         self._database = database
+        self._policy = policy or PromotionPolicy()
 
     @classmethod
-    def open(cls, url: str, *, busy_timeout_seconds: float = 30.0) -> Self:
+    def open(cls, url: str, *, busy_timeout_seconds: float = 30.0, policy: PromotionPolicy | None = None) -> Self:
         """Open the registry at a URL, creating or upgrading its tables when needed.
 
         Args:
             url: `sqlite:///path` or `postgresql://user@host/name`.
             busy_timeout_seconds: How long a writer waits for another.
+            policy: What a promotion through this object needs besides a PASS; None: nothing.
 
         Raises:
             RegistryUnavailable: It cannot be opened.
@@ -56,12 +61,17 @@ class Registry:
         except BaseException:
             database.close()
             raise
-        return cls(database)
+        return cls(database, policy=policy)
 
     @property
     def database(self) -> Database:
         """The database, which the flag store shares."""
         return self._database
+
+    @property
+    def policy(self) -> PromotionPolicy:
+        """What a promotion needs besides a PASS."""
+        return self._policy
 
     def close(self) -> None:
         """Close every connection."""
@@ -131,7 +141,7 @@ class Registry:
             return routing.changes(session, checks.size(after, "after"), checks.size(upto, "upto"))
 
     def promote(self, digest: str, *, expected_champion: str | None, actor: str, reason: str) -> Routing:
-        """Make an adapter the champion, in one transaction. If it is already, nothing changes.
+        """Make an adapter the champion at once, in one transaction. If it is already, nothing changes.
 
         Args:
             digest: Digest, prefix or alias of the candidate.
@@ -143,21 +153,64 @@ class Registry:
             AdapterNotFound: There is no such adapter.
             ChampionChanged: The champion is another one.
             GateRefused: The newest report for it against the present champion is not a PASS.
+            RolledBackOnEvidence: A rollout on that report ended badly.
+            PromotionFrozen, NotApproved: By policy.
         """
         checks.text(reason, "reason", longest=4096)
         with self._database.write() as session:
             target = adapters.resolve(session, digest)
-            return routing.promote(session, target, expected_champion, _actor(actor), reason)
+            return rollouts.promote(session, target, expected_champion, self._policy, _actor(actor), reason)
 
     def rollback(self, *, actor: str, reason: str) -> Routing:
-        """Put back the champion below on the promotion stack, the base model at the bottom. Needs no report.
+        """Take the newest thing out of service: a candidate in shadow or canary, else the champion, for which the one
+        below it on the promotion stack is put back, the base model at the bottom. Needs no report.
 
         Raises:
-            NothingToRollBack: The base model serves and nothing is below it.
+            NothingToRollBack: The base model serves alone and nothing is below it.
         """
         checks.text(reason, "reason", longest=4096)
         with self._database.write() as session:
-            return routing.roll_back(session, _actor(actor), reason)
+            return rollouts.roll_back(session, _actor(actor), reason)
+
+    def approve(self, digest: str, *, approver: str, reason: str = "") -> None:
+        """Record that somebody approves the promotion of an adapter on its newest report.
+
+        Raises:
+            AdapterNotFound: There is no such adapter.
+            GateRefused: There is no PASS against the present champion to approve.
+            SelfApproval: It was they who asked for it.
+        """
+        checks.text(approver, "approver", longest=128, empty=False)
+        checks.text(reason, "reason", longest=4096)
+        with self._database.write() as session:
+            target = adapters.resolve(session, digest)
+            policy.approve(session, target, routing.passing(session, target), approver, reason)
+
+    def begin_rollout(self, digest: str, *, plan: RolloutPlan | None = None, actor: str, reason: str) -> RolloutRecord:
+        """Begin to put an adapter into service step by step.
+
+        Raises:
+            AdapterNotFound: There is no such adapter.
+            RolloutActive: Another rollout is under way.
+            GateRefused: The newest report for it against the present champion is not a PASS.
+            RolledBackOnEvidence: A rollout on that report ended badly.
+            PromotionFrozen, NotApproved: By policy.
+        """
+        checks.text(reason, "reason", longest=4096)
+        with self._database.write() as session:
+            target = adapters.resolve(session, digest)
+            return rollouts.begin(session, target, plan or RolloutPlan(), self._policy, _actor(actor), reason)
+
+    def rollout(self, rollout_id: str = "") -> RolloutRecord | None:
+        """Return a rollout, or raise RolloutNotFound; without an id the one under way, None when there is none."""
+        with self._database.read() as session:
+            return rollouts.get(session, rollout_id) if rollout_id else rollouts.active(session)
+
+    def rollouts(self, limit: int = 100) -> list[RolloutRecord]:
+        """Return up to `limit` (1..1000) rollouts, newest first."""
+        checks.limit(limit)
+        with self._database.read() as session:
+            return rollouts.newest(session, limit)
 
     def create_run(
         self,

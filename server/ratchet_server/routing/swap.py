@@ -146,7 +146,8 @@ class Swaps:
             log.exception("the swaps from version %d to %d of the routing are missing in the metrics", before, version)
             return
         for change in changes:
-            self._metrics.swap(change.kind, seconds)
+            if change.kind != "split":
+                self._metrics.swap(change.kind, seconds)
 
     async def remove(self, name: str) -> None:
         """Takes an unrouted adapter out of the engine; waits for its requests."""
