@@ -5,17 +5,18 @@ It must not know gRPC, files or the engine. Calls block: asyncio callers use `as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from ratchet_adapters.registry import adapters, checks, datasets, ledger, policy, reports, rollouts, routing, runs
+from ratchet_adapters.registry import adapters, arms, checks, datasets, ledger, policy, reports, rollouts, routing, runs
 from ratchet_adapters.registry.database import Database
 from ratchet_adapters.registry.migration import migrate
 from ratchet_adapters.registry.plan import RolloutPlan
 from ratchet_adapters.registry.policy import PromotionPolicy
 from ratchet_adapters.registry.records import (
     AdapterRecord,
+    ArmCount,
     DatasetRecord,
     LedgerCheck,
     LedgerEntry,
@@ -211,6 +212,16 @@ class Registry:
         checks.limit(limit)
         with self._database.read() as session:
             return rollouts.newest(session, limit)
+
+    def count_arms(self, counted_by: str, counts: Sequence[ArmCount]) -> None:
+        """Store what one process has counted so far of a rollout's arms. Absolute numbers: writing again is safe."""
+        with self._database.append() as session:
+            arms.write(session, counted_by, counts, on_sqlite=self._database.sqlite_path is not None)
+
+    def arm_counts(self, rollout_id: str) -> list[ArmCount]:
+        """Return the counts of a rollout's present step, summed over processes, or raise RolloutNotFound."""
+        with self._database.read() as session:
+            return arms.read(session, rollouts.row(session, rollout_id))
 
     def create_run(
         self,

@@ -27,7 +27,7 @@ from ratchet_adapters.registry.records import RolloutRecord, Routing
 from ratchet_adapters.registry.routing import Split
 from ratchet_adapters.registry.stages import Event
 
-__all__ = ["active", "advance", "begin", "expire", "get", "newest", "promote", "refuse", "roll_back"]
+__all__ = ["active", "advance", "begin", "expire", "get", "newest", "promote", "refuse", "roll_back", "row"]
 
 _SPLITS = {"shadow": "shadow", "canary": "canary", "probation": "holdout"}
 _EVENTS = {"shadow": Event.SHADOW, "canary": Event.CANARY}
@@ -93,7 +93,7 @@ def advance(
         GateRefused: A newer report says otherwise.
         PromotionFrozen, NotApproved: By policy; ask again later.
     """
-    rollout = _row(session, rollout_id)
+    rollout = row(session, rollout_id)
     if rollout.outcome or rollout.step != expected_step:
         return _record(rollout)
     plan = _plan(rollout)
@@ -110,7 +110,7 @@ def advance(
 
 def expire(session: Session, rollout_id: str, expected_step: int, actor: str, reason: str) -> RolloutRecord:
     """End a rollout without an answer. A candidate leaves; a champion under probation stays, but not as a success."""
-    rollout = _row(session, rollout_id)
+    rollout = row(session, rollout_id)
     if rollout.outcome or rollout.step != expected_step:
         return _record(rollout)
     probation = _plan(rollout).steps[rollout.step].kind == "probation"
@@ -191,7 +191,7 @@ def active(session: Session) -> RolloutRecord | None:
 
 def get(session: Session, rollout_id: str) -> RolloutRecord:
     """Return a rollout, or raise RolloutNotFound."""
-    return _record(_row(session, rollout_id))
+    return _record(row(session, rollout_id))
 
 
 def newest(session: Session, limit: int) -> list[RolloutRecord]:
@@ -241,11 +241,12 @@ def _plan(rollout: RolloutRow) -> RolloutPlan:
     return RolloutPlan.model_validate(rollout.plan)
 
 
-def _row(session: Session, rollout_id: str) -> RolloutRow:
-    row = session.get(RolloutRow, rollout_id) if "\0" not in rollout_id and rollout_id.isascii() else None
-    if row is None:
+def row(session: Session, rollout_id: str) -> RolloutRow:
+    """Return a rollout's row, or raise RolloutNotFound."""
+    found = session.get(RolloutRow, rollout_id) if "\0" not in rollout_id and rollout_id.isascii() else None
+    if found is None:
         raise RolloutNotFound(rollout_id)
-    return row
+    return found
 
 
 def _record(row: RolloutRow) -> RolloutRecord:
