@@ -28,6 +28,7 @@ from ratchet_adapters.registry.errors import (
     SelfApproval,
     StageForbids,
 )
+from ratchet_adapters.registry.listening import notifications
 from ratchet_adapters.registry.plan import METRICS, PAIRED_METRICS, LiveThresholds, RolloutPlan, RolloutStep
 from ratchet_adapters.registry.policy import FreezeWindow, PromotionPolicy
 from ratchet_adapters.registry.records import (
@@ -103,4 +104,5 @@ __all__ = [
     "Stage",
     "StageForbids",
     "default_url",
+    "notifications",
 ]

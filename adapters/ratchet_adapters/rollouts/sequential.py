@@ -37,7 +37,8 @@ def worse(control: tuple[ArrayLike, ArrayLike], candidate: tuple[ArrayLike, Arra
     m, t = _counts(candidate)
     pooled = (s + t) / np.maximum(n + m, 1)
     null = np.where(_rate(t, m) > _rate(s, n), _loglik(s + t, n + m, pooled), _best(s, n) + _best(t, m))
-    return _mixture(s, n) + _mixture(t, m) - null
+    evidence: Floats = _mixture(s, n) + _mixture(t, m) - null
+    return evidence
 
 
 def within(control: tuple[ArrayLike, ArrayLike], candidate: tuple[ArrayLike, ArrayLike], margin: float) -> Floats:
@@ -53,7 +54,8 @@ def within(control: tuple[ArrayLike, ArrayLike], candidate: tuple[ArrayLike, Arr
     rate = (low + high) / 2
     edge = _loglik(s, n, rate) + _loglik(t, m, rate + margin)
     null = np.where(_rate(t, m) - _rate(s, n) < margin, edge, _best(s, n) + _best(t, m))
-    return _mixture(s, n) + _mixture(t, m) - null
+    evidence: Floats = _mixture(s, n) + _mixture(t, m) - null
+    return evidence
 
 
 def paired_worse(pairs: ArrayLike, only_candidate: ArrayLike, only_control: ArrayLike) -> Floats:

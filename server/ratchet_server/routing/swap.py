@@ -7,12 +7,13 @@ transaction each, then one assignment in the router: requests in flight keep the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
 
 from ratchet_adapters.artifacts import ArtifactStore
-from ratchet_adapters.registry import AdapterRecord, Registry, Routing
+from ratchet_adapters.registry import AdapterRecord, Registry, RolloutPlan, RolloutRecord, Routing, notifications
 from ratchet_server.engine.engine import Engine
 from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
 from ratchet_server.observability.metrics import Metrics, ProofOutcome
@@ -20,6 +21,7 @@ from ratchet_server.routing.router import Router
 
 log = logging.getLogger(__name__)
 
+_LISTEN_AGAIN_SECONDS = 1.0
 
 _PROOF_OUTCOME: dict[type[Exception], ProofOutcome] = {
     AdapterHasNoEffect: "no_effect",
@@ -67,7 +69,9 @@ class Swaps:
         self._keep = keep
         self._proven: dict[str, float] = {}
         self._lock = asyncio.Lock()
-        self._poll: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loads: dict[str, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
 
     def routable(self, digest: str) -> bool:
         """Loaded and proven; the base model always is."""
@@ -124,6 +128,20 @@ class Swaps:
         await self.usable(routing.champion)
         return swap
 
+    async def begin(self, name: str, plan: RolloutPlan, *, actor: str, reason: str) -> RolloutRecord:
+        """Begins a rollout of a proven adapter.
+
+        Raises:
+            The errors of `ensure` and of `Registry.begin_rollout`: nothing changed.
+        """
+        record = await asyncio.to_thread(self._registry.adapter, name)
+        await self.ensure(record.digest)
+        rollout = await asyncio.to_thread(
+            self._registry.begin_rollout, record.digest, plan=plan, actor=actor, reason=reason
+        )
+        await self._swapped(await asyncio.to_thread(self._registry.routing), time.perf_counter())
+        return rollout
+
     async def _swapped(self, routing: Routing, started: float) -> Swap:
         before = self._router.routing.version
         applied = self._router.apply(routing)
@@ -131,7 +149,8 @@ class Swaps:
         # Not applied: the poll was faster and has counted it, or the champion was promoted once more.
         if applied:
             self._metrics.champion(routing.champion)
-            log.info("champion is %s after %.0f ms", routing.champion[:19] or "base", seconds * 1e3)
+            beside = f", {routing.split} {routing.beside[:19] or 'base'}" if routing.split else ""
+            log.info("champion is %s%s after %.0f ms", routing.champion[:19] or "base", beside, seconds * 1e3)
             await self._count(before, routing.version, seconds)
         return Swap(routing, seconds * 1e3)
 
@@ -160,7 +179,8 @@ class Swaps:
                 await self._engine.unload(record.digest)
 
     async def start(self, poll_seconds: float) -> None:
-        """Brings champion and previous up, then follows what other servers change."""
+        """Brings what is routed up, then follows what other servers change: at once where the database tells of it,
+        else within `poll_seconds`."""
         for digest in sorted(self._router.routed(), key=lambda d: d != self._router.routing.champion):
             try:
                 await self.ensure(digest)
@@ -168,27 +188,75 @@ class Swaps:
                 log.exception("adapter %s is routed but cannot be served; its requests are refused", digest)
         table = self._router.routing
         self._metrics.champion(table.champion, since=table.changed_at.timestamp())
-        self._poll = asyncio.create_task(self._follow(poll_seconds), name="routing")
+        self._tasks = [
+            asyncio.create_task(self._follow(poll_seconds), name="routing"),
+            asyncio.create_task(self._listen(), name="routing-notifications"),
+        ]
 
     async def stop(self) -> None:
         """Stops following."""
-        if self._poll:
-            self._poll.cancel()
-            await asyncio.gather(self._poll, return_exceptions=True)
+        tasks = [*self._tasks, *self._loads.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks = []
+
+    def look(self) -> None:
+        """Something may have changed: look now, not at the next poll."""
+        self._changed.set()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async for _ in notifications(self._registry.database):
+                    self._changed.set()
+                return  # this database tells nobody
+            except Exception:
+                log.exception("no notifications of routing changes; polling goes on")
+            await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
 
     async def _follow(self, poll_seconds: float) -> None:
         while True:
-            await asyncio.sleep(poll_seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), poll_seconds)
+            self._changed.clear()
             try:
-                routing = await asyncio.to_thread(self._registry.routing)
-                if routing.version > self._router.routing.version:
-                    started = time.perf_counter()
-                    if not self.routable(routing.champion):
-                        await self.ensure(routing.champion)
-                    await self._swapped(routing, started)
+                await self._catch_up(poll_seconds)
             except Exception:
                 # The table in force stays in force: the last known good.
                 log.exception("cannot follow the registry")
+
+    async def _catch_up(self, poll_seconds: float) -> None:
+        """Puts the newest table in force, going forward only when what it needs is loaded.
+
+        While something loads, a newer table (a rollback above all) is not kept waiting.
+        """
+        started, failed = time.perf_counter(), set[str]()
+        while (routing := await asyncio.to_thread(self._registry.routing)).version > self._router.routing.version:
+            digest = self._missing(routing, failed)
+            if digest is None:
+                await self._swapped(routing, started)
+                return
+            # A load that is not needed any more goes on: an engine is not stopped in the middle of one.
+            load = self._loads.get(digest) or self._loads.setdefault(digest, asyncio.create_task(self.ensure(digest)))
+            await asyncio.wait({load}, timeout=poll_seconds)
+            if not load.done():
+                continue
+            del self._loads[digest]
+            if (error := load.exception()) is None:
+                continue
+            if digest == routing.champion:
+                raise error
+            log.error("%s %s cannot be served here: %s", routing.split, digest[:19], error)
+            failed.add(digest)
+
+    def _missing(self, routing: Routing, failed: set[str]) -> str | None:
+        """What has to be loaded before a table comes into force; going back waits for nothing."""
+        if routing.champion != self._router.routing.previous and not self.routable(routing.champion):
+            return routing.champion
+        if routing.beside not in failed and not self.routable(routing.beside):
+            return routing.beside
+        return None
 
     async def _load(self, digest: str) -> None:
         record = await asyncio.to_thread(self._registry.adapter, digest)
