@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ratchet_adapters.registry import METRICS, RolloutPlan
+from ratchet_adapters.registry import METRICS, PAIRED_METRICS, RolloutPlan
 from ratchet_adapters.rollouts import sequential
 
 REQUESTS = 20_000
@@ -58,6 +58,17 @@ def traffic(
         mine = on_canary[:, k][:, None]
         found += np.stack([~mine * size + 0 * bad, ~mine * bad, mine * size + 0 * bad, mine * bad])
     return tuple(np.cumsum(x, axis=1) for x in found)  # type: ignore[return-value]
+
+
+def shadow_alarms(chance: np.random.Generator, runs: int, base: float, worse_by: float) -> np.ndarray:
+    """Whether shadow pairs have sounded the alarm by each look; one text in two decides about both arms alike."""
+    size = int(INTERVAL * PLAN.steps[0].share_bp / 10_000)
+    rate = base + worse_by
+    only = [0.5 * max(0.0, a - b) + 0.5 * a * (1 - b) for a, b in ((rate, base), (base, rate))]
+    drawn = chance.multinomial(size, [*only, 1 - sum(only)], (runs, REQUESTS // INTERVAL)).cumsum(axis=1)
+    found = sequential.paired_worse(drawn.sum(axis=2), drawn[..., 0], drawn[..., 1])
+    level = np.log(len(PLAN.steps) * len(PAIRED_METRICS) / PLAN.alpha)
+    return np.maximum.accumulate(found >= level, axis=1)
 
 
 def always_valid(counts: Counts) -> np.ndarray:
@@ -138,6 +149,12 @@ def main() -> None:
             medians[name].append(float(median))
             cells.append(f" | {_number(median)} ({_number(late)}); {alarms[:, -1].mean():.2f}")
         say(f"| {shift:.0%} points{''.join(cells)} |")
+    share = PLAN.steps[0].share_bp / 10_000
+    say(f"\nShadow of {share:.0%}, base 5 %: requests in all until the alarm; share of runs that sounded it:")
+    for shift in (0.0, *shifts):
+        alarms = shadow_alarms(chance, args.runs, 0.05, shift)
+        first = np.where(alarms[:, -1], (alarms.argmax(axis=1) + 1) * INTERVAL, np.inf)
+        say(f"| {shift:.0%} points | {_number(float(np.median(first)))} | {alarms[:, -1].mean():.3f} |")
     _plot(shifts, medians, args.out)
 
 
