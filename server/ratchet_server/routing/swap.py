@@ -22,6 +22,7 @@ from ratchet_server.routing.router import Router
 log = logging.getLogger(__name__)
 
 _LISTEN_AGAIN_SECONDS = 1.0
+_LOAD_AGAIN_SECONDS = 30.0
 
 _PROOF_OUTCOME: dict[type[Exception], ProofOutcome] = {
     AdapterHasNoEffect: "no_effect",
@@ -71,6 +72,7 @@ class Swaps:
         self._lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._loads: dict[str, asyncio.Task[None]] = {}
+        self._load_again = 0.0
         self._changed = asyncio.Event()
 
     def routable(self, digest: str) -> bool:
@@ -225,6 +227,23 @@ class Swaps:
             except Exception:
                 # The table in force stays in force: the last known good.
                 log.exception("cannot follow the registry")
+            self._load_beside()
+
+    def _load_beside(self) -> None:
+        """Tries again, in the background and now and then, to load what should serve beside the champion."""
+        digest, now = self._router.routing.beside, time.monotonic()
+        if not self._router.routing.split or self.routable(digest) or now < self._load_again:
+            return
+        self._load_again = now + _LOAD_AGAIN_SECONDS
+        if digest not in self._loads:
+            self._loads[digest] = asyncio.create_task(self.ensure(digest))
+            self._loads[digest].add_done_callback(lambda load: self._loaded_beside(digest, load))
+
+    def _loaded_beside(self, digest: str, load: asyncio.Task[None]) -> None:
+        if self._loads.get(digest) is load:
+            del self._loads[digest]
+        if not load.cancelled() and (error := load.exception()) is not None:
+            log.error("%s cannot be served here: %s", digest[:19], error)
 
     async def _catch_up(self, poll_seconds: float) -> None:
         """Puts the newest table in force, going forward only when what it needs is loaded.
@@ -242,7 +261,7 @@ class Swaps:
             await asyncio.wait({load}, timeout=poll_seconds)
             if not load.done():
                 continue
-            del self._loads[digest]
+            self._loads.pop(digest, None)
             if (error := load.exception()) is None:
                 continue
             if digest == routing.champion:

@@ -22,7 +22,7 @@ from ratchet_server.rails.profiles import RailProfiles
 from ratchet_server.rails.verdict import ALLOWED, Decision, Outcome, Verdict
 from ratchet_server.routing.router import Route, Router
 from ratchet_server.routing.sticky import Sticky, sticky
-from ratchet_server.routing.swap import AdapterUnavailable, Swaps
+from ratchet_server.routing.swap import Swaps
 from ratchet_server.serving.errors import RailFailed
 from ratchet_server.serving.exchange import EVALUATION, Finished, Released, Request, Timings
 from ratchet_server.serving.scoring import ExchangeScores
@@ -116,13 +116,11 @@ class RequestPath:
         # What is evaluated is no traffic.
         dealt = None if request.priority >= EVALUATION else _sticky(request)
         route = await self._router.resolve(request.adapter, dealt)
-        try:
-            await self._swaps.usable(route.digest)
-        except AdapterUnavailable:
-            if route.arm is None or route.digest == self._router.routing.champion:
-                raise
+        aside = route.arm is not None and route.digest != self._router.routing.champion
+        if aside and not self._swaps.routable(route.digest):
+            # Nobody waits for a load, or fails, because of a rollout.
             route = self._router.champion()
-            await self._swaps.usable(route.digest)
+        await self._swaps.usable(route.digest)
         return route
 
     async def _serve(

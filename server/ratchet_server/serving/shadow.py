@@ -17,7 +17,7 @@ from ratchet_server.engine.engine import Engine, EngineRequest
 from ratchet_server.rails.profile import Profile
 from ratchet_server.rails.verdict import Outcome
 from ratchet_server.routing.router import Route
-from ratchet_server.routing.swap import Swaps
+from ratchet_server.routing.swap import AdapterUnavailable, Swaps
 from ratchet_server.serving.exchange import EVALUATION, Request
 from ratchet_server.serving.scoring import ExchangeScores
 from ratchet_server.traffic.arms import ArmCounter, Observation
@@ -87,7 +87,9 @@ class Shadow:
 
     async def _answer(self, task: _Task) -> Observation:
         started = time.monotonic()
-        await self._swaps.ensure(task.route.shadow)
+        if not self._swaps.routable(task.route.shadow):
+            # Taken off since, or never loaded here: a shadow is no reason to load it.
+            raise AdapterUnavailable(task.route.shadow, "it is not loaded")
         request = EngineRequest(
             request_id=f"shadow-{task.request.request_id}",
             messages=task.request.messages,
