@@ -5,33 +5,29 @@ It must not know gRPC, files or the engine. Calls block: asyncio callers use `as
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from ratchet_adapters.registry import adapters, arms, checks, datasets, ledger, policy, reports, rollouts, routing, runs
+from ratchet_adapters.registry import adapters, checks, datasets, ledger, reports, runs
 from ratchet_adapters.registry.database import Database
 from ratchet_adapters.registry.migration import migrate
-from ratchet_adapters.registry.plan import RolloutPlan
 from ratchet_adapters.registry.policy import PromotionPolicy
+from ratchet_adapters.registry.promotions import Promotions
 from ratchet_adapters.registry.records import (
     AdapterRecord,
-    ArmCount,
     DatasetRecord,
     LedgerCheck,
     LedgerEntry,
     Proof,
     ReportRecord,
-    RolloutRecord,
-    Routing,
-    RoutingChange,
     RunRecord,
 )
 
 __all__ = ["Registry"]
 
 
-class Registry:
+class Registry(Promotions):
     """The registry on one database. Thread-safe; several processes may have the same one open.
 
     Every method can raise `RegistryUnavailable`, and every one that writes `RegistryFull`, with nothing changed; every
@@ -40,8 +36,7 @@ class Registry:
 
     def __init__(self, database: Database, *, policy: PromotionPolicy | None = None) -> None:
         """Use a database that has been migrated. Most callers want `Registry.open`."""
-        self._database = database
-        self._policy = policy or PromotionPolicy()
+        super().__init__(database, policy or PromotionPolicy())
 
     @classmethod
     def open(cls, url: str, *, busy_timeout_seconds: float = 30.0, policy: PromotionPolicy | None = None) -> Self:
@@ -64,16 +59,6 @@ class Registry:
             raise
         return cls(database, policy=policy)
 
-    @property
-    def database(self) -> Database:
-        """The database, which the flag store shares."""
-        return self._database
-
-    @property
-    def policy(self) -> PromotionPolicy:
-        """What a promotion needs besides a PASS."""
-        return self._policy
-
     def close(self) -> None:
         """Close every connection."""
         self._database.close()
@@ -95,7 +80,7 @@ class Registry:
             Whether it was new.
         """
         with self._database.write() as session:
-            return adapters.add(session, record, _actor(actor))
+            return adapters.add(session, record, checks.actor(actor))
 
     def adapter(self, ref: str) -> AdapterRecord:
         """Return the adapter with a digest, a unique prefix of at least 12 hex digits, or an alias.
@@ -129,99 +114,7 @@ class Registry:
             AdapterNotFound: No adapter has this digest.
         """
         with self._database.write() as session:
-            return adapters.prove(session, digest, proof, _actor(actor))
-
-    def routing(self) -> Routing:
-        """Return the routing now."""
-        with self._database.read() as session:
-            return routing.current(session)
-
-    def routing_changes(self, after: int, upto: int) -> list[RoutingChange]:
-        """Return what made each version of the routing over `after` and not over `upto`, in order."""
-        with self._database.read() as session:
-            return routing.changes(session, checks.size(after, "after"), checks.size(upto, "upto"))
-
-    def promote(self, digest: str, *, expected_champion: str | None, actor: str, reason: str) -> Routing:
-        """Make an adapter the champion at once, in one transaction. If it is already, nothing changes.
-
-        Args:
-            digest: Digest, prefix or alias of the candidate.
-            expected_champion: Digest the champion must have now ("" or "base": the base model); None: any.
-            actor: Who.
-            reason: Why.
-
-        Raises:
-            AdapterNotFound: There is no such adapter.
-            ChampionChanged: The champion is another one.
-            GateRefused: The newest report for it against the present champion is not a PASS.
-            RolledBackOnEvidence: A rollout on that report ended badly.
-            PromotionFrozen, NotApproved: By policy.
-        """
-        checks.text(reason, "reason", longest=4096)
-        with self._database.write() as session:
-            target = adapters.resolve(session, digest)
-            return rollouts.promote(session, target, expected_champion, self._policy, _actor(actor), reason)
-
-    def rollback(self, *, actor: str, reason: str) -> Routing:
-        """Take the newest thing out of service: a candidate in shadow or canary, else the champion, for which the one
-        below it on the promotion stack is put back, the base model at the bottom. Needs no report.
-
-        Raises:
-            NothingToRollBack: The base model serves alone and nothing is below it.
-        """
-        checks.text(reason, "reason", longest=4096)
-        with self._database.write() as session:
-            return rollouts.roll_back(session, _actor(actor), reason)
-
-    def approve(self, digest: str, *, approver: str, reason: str = "") -> None:
-        """Record that somebody approves the promotion of an adapter on its newest report.
-
-        Raises:
-            AdapterNotFound: There is no such adapter.
-            GateRefused: There is no PASS against the present champion to approve.
-            SelfApproval: It was they who asked for it.
-        """
-        checks.text(approver, "approver", longest=128, empty=False)
-        checks.text(reason, "reason", longest=4096)
-        with self._database.write() as session:
-            target = adapters.resolve(session, digest)
-            policy.approve(session, target, routing.passing(session, target), approver, reason)
-
-    def begin_rollout(self, digest: str, *, plan: RolloutPlan | None = None, actor: str, reason: str) -> RolloutRecord:
-        """Begin to put an adapter into service step by step.
-
-        Raises:
-            AdapterNotFound: There is no such adapter.
-            RolloutActive: Another rollout is under way.
-            GateRefused: The newest report for it against the present champion is not a PASS.
-            RolledBackOnEvidence: A rollout on that report ended badly.
-            PromotionFrozen, NotApproved: By policy.
-        """
-        checks.text(reason, "reason", longest=4096)
-        with self._database.write() as session:
-            target = adapters.resolve(session, digest)
-            return rollouts.begin(session, target, plan or RolloutPlan(), self._policy, _actor(actor), reason)
-
-    def rollout(self, rollout_id: str = "") -> RolloutRecord | None:
-        """Return a rollout, or raise RolloutNotFound; without an id the one under way, None when there is none."""
-        with self._database.read() as session:
-            return rollouts.get(session, rollout_id) if rollout_id else rollouts.active(session)
-
-    def rollouts(self, limit: int = 100) -> list[RolloutRecord]:
-        """Return up to `limit` (1..1000) rollouts, newest first."""
-        checks.limit(limit)
-        with self._database.read() as session:
-            return rollouts.newest(session, limit)
-
-    def count_arms(self, counted_by: str, counts: Sequence[ArmCount]) -> None:
-        """Store what one process has counted so far of a rollout's arms. Absolute numbers: writing again is safe."""
-        with self._database.append() as session:
-            arms.write(session, counted_by, counts, on_sqlite=self._database.sqlite_path is not None)
-
-    def arm_counts(self, rollout_id: str) -> list[ArmCount]:
-        """Return the counts of a rollout's present step, summed over processes, or raise RolloutNotFound."""
-        with self._database.read() as session:
-            return arms.read(session, rollouts.row(session, rollout_id))
+            return adapters.prove(session, digest, proof, checks.actor(actor))
 
     def create_run(
         self,
@@ -250,7 +143,7 @@ class Registry:
     def claim_next_run(self, actor: str = "learner") -> RunRecord | None:
         """Take the oldest queued run, which becomes RUNNING; None when there is none. No two callers get the same."""
         with self._database.write() as session:
-            return runs.claim_next(session, _actor(actor))
+            return runs.claim_next(session, checks.actor(actor))
 
     def run(self, run_id: str) -> RunRecord:
         """Return a run, or raise RunNotFound."""
@@ -272,7 +165,7 @@ class Registry:
             RunEnded: It has ended, and this would change it.
         """
         with self._database.write() as session:
-            return runs.update(session, run_id, fields, _actor(actor))
+            return runs.update(session, run_id, fields, checks.actor(actor))
 
     def add_report(self, report: ReportRecord, actor: str = "learner") -> bool:
         """Add a gate report; idempotent by id. Returns whether it was new.
@@ -281,7 +174,7 @@ class Registry:
             ReportConflict: Another report has this id.
         """
         with self._database.write() as session:
-            return reports.add(session, report, _actor(actor))
+            return reports.add(session, report, checks.actor(actor))
 
     def report(self, report_id: str) -> ReportRecord:
         """Return a gate report, or raise ReportNotFound."""
@@ -296,7 +189,7 @@ class Registry:
     def add_dataset(self, dataset: DatasetRecord, actor: str = "learner") -> bool:
         """Add a dataset version; idempotent by digest. Returns whether it was new."""
         with self._database.write() as session:
-            return datasets.add(session, dataset, _actor(actor))
+            return datasets.add(session, dataset, checks.actor(actor))
 
     def dataset(self, digest: str) -> DatasetRecord:
         """Return a dataset version, or raise DatasetNotFound."""
@@ -314,7 +207,3 @@ class Registry:
         """Check the whole ledger: its chain, its end, and that the routing is what its entries add up to."""
         with self._database.read() as session:
             return ledger.verify(session)
-
-
-def _actor(actor: str) -> str:
-    return checks.text(actor, "actor", longest=128)

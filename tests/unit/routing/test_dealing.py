@@ -130,12 +130,10 @@ async def test_another_server_deals_out_alike_through_a_whole_rollout(house: Hou
 
 
 async def test_a_server_that_cannot_load_the_candidate_still_follows(house: House) -> None:
+    other = build(house.scratch.parent, house.scratch)
     digest = house.add("candidate")
     house.report(digest)
     await house.swaps.begin(digest, PLAN, actor="t", reason="")
-    other = build(house.scratch.parent, house.scratch)
-    other.router = Router(other.registry, Routing(0, "", "", datetime.now(UTC)))
-    other.swaps._router = other.router
     folder = house.artifacts.fetch(digest)
     folder.parent.chmod(0o755)
     folder.chmod(0o755)
