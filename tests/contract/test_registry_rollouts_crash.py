@@ -14,8 +14,9 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 from tests.contract.test_registry_rollouts import PLAN, PROOF, advance, fail
 
-from ratchet_adapters.registry import AdapterRecord, Database, Registry, ReportRecord
+from ratchet_adapters.registry import METRICS, AdapterRecord, ArmCount, Database, Registry, ReportRecord
 from ratchet_adapters.registry import migration as migration_module
+from ratchet_adapters.rollouts.controller import carry_on
 
 Make = Callable[..., AdapterRecord]
 MakeReport = Callable[..., ReportRecord]
@@ -80,6 +81,39 @@ def test_killed_at_any_edge_the_state_is_the_one_before_or_the_one_after(
         assert check.ok, check.reason
 
 
+def test_a_decider_killed_at_every_decision_is_replaced_by_the_next(
+    database_url: str, new_adapter: Make, new_report: MakeReport
+) -> None:
+    """Counts come in, a process decides on them and is killed before its commit, another one decides the same."""
+    a = new_adapter("a").digest
+    with Registry.open(database_url) as registry:
+        registry.add_adapter(replace(new_adapter("a"), proof=PROOF), "me")
+        registry.add_report(new_report(a, ""))
+        begun = registry.begin_rollout(a, plan=PLAN, actor="me", reason="")
+        for step in range(4):
+            _serve(registry, begun.id, step, bad=1500 if step == 3 else 0)
+            before = _state(registry)
+            assert _dies(database_url, "before_commit", carry_on) == -signal.SIGKILL
+            assert _state(registry) == before
+            carry_on(registry)
+            assert _state(registry) != before
+        assert (registry.routing().champion, registry.adapter(a).stage) == ("", "rolled_back")
+        ended = registry.rollout(begun.id)
+        assert ended is not None
+        assert ended.outcome == "rolled_back"
+        assert registry.verify_ledger().ok
+
+
+def _serve(registry: Registry, rollout_id: str, step: int, *, bad: int) -> None:
+    """What a server would have counted of 3000 answers in either arm, of which some of the candidate's were bad."""
+    counts = [
+        ArmCount(rollout_id, step, arm, metric, 3000, bad if arm == "candidate" else 0)
+        for arm in ("control", "candidate")
+        for metric in METRICS
+    ]
+    registry.count_arms("server", counts)
+
+
 def _state(registry: Registry) -> object:
     rollout = registry.rollout()
     routing = registry.routing()
@@ -102,6 +136,11 @@ def _cross(registry: Registry, edge: str, a: str, b: str) -> None:
 
 
 def _dies_crossing(url: str, edge: str, moment: str, a: str, b: str) -> int:
+    return _dies(url, moment, lambda registry: _cross(registry, edge, a, b))
+
+
+def _dies(url: str, moment: str, work: Callable[[Registry], object]) -> int:
+    """Have a process do something, killed at a moment of its transaction; its status, negative for a signal."""
     child = os.fork()
     if child == 0:
         try:
@@ -114,7 +153,7 @@ def _dies_crossing(url: str, edge: str, moment: str, a: str, b: str) -> int:
                 event.listen(Session, "after_flush", die)
             elif moment == "before_commit":
                 event.listen(registry.database.engine, "commit", die)
-            _cross(registry, edge, a, b)
+            work(registry)
             die()
         finally:
             os._exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from ratchet_adapters.registry import ArmCount, RolloutPlan, RolloutStep
@@ -64,6 +65,37 @@ def test_shadow_is_judged_by_pairs() -> None:
     few = dict.fromkeys(("refusal", "compliance", "toxicity", "blocked"), (40, 20))
     assert says(0, 1, **alike, pair=few) is Says.WITHIN
     assert says(0, 1, **alike, pair=few | {"refusal": (40, 38)}) is Says.WORSE
+
+
+RATES = {"refusal": 0.05, "compliance": 0.1, "toxicity": 0.02, "blocked": 0.03, "slow": 0.02, "complaint": 0.01}
+
+
+def _ended(chance: np.random.Generator, worse: dict[str, float], looks: int = 12) -> Says:
+    """How a canary ends that is looked at a dozen times: 300 requests of the candidate and 1200 others at a time."""
+    total = np.zeros((2, len(RATES), 2), dtype=int)
+    for look in range(looks):
+        for k, (metric, rate) in enumerate(RATES.items()):
+            for arm, (trials, extra) in enumerate(((1200, 0.0), (300, worse.get(metric, 0.0)))):
+                total[arm, k] += trials, chance.binomial(trials, rate + extra)
+        arms = {
+            name: {metric: (int(n), int(s)) for metric, (n, s) in zip(RATES, total[arm], strict=True)}
+            for arm, name in enumerate(("control", "candidate"))
+        }
+        if (found := says(1, 1.0 if look + 1 < looks else 24, **arms)) is not Says.UNDECIDED:
+            return found
+    raise AssertionError("the last look is over time")
+
+
+def test_over_all_metrics_and_looks_the_rates_are_those_stated() -> None:
+    chance, runs = np.random.default_rng(3), 60
+    alike = [_ended(chance, {}) for _ in range(runs)]
+    assert alike.count(Says.WORSE) <= runs * PLAN.alpha + 3 * (runs * PLAN.alpha) ** 0.5
+    assert alike.count(Says.WITHIN) > 0.9 * runs
+    harmful = [_ended(chance, {"compliance": 0.15}) for _ in range(20)]
+    assert harmful.count(Says.WORSE) >= 19
+    # At its margin on one metric: hardly ever let through, whatever else becomes of it.
+    border = [_ended(chance, {"refusal": PLAN.margins["refusal"]}) for _ in range(runs)]
+    assert border.count(Says.WITHIN) <= runs * PLAN.beta + 3 * (runs * PLAN.beta) ** 0.5
 
 
 @pytest.mark.parametrize(
