@@ -8,7 +8,7 @@ import pytest
 from ratchet_adapters.rollouts import sequential
 
 ALPHA = 0.05
-RUNS = 800
+RUNS = 500
 # By how much the share of runs may be over the level by chance alone: three standard errors.
 SLACK = 3 * (ALPHA * (1 - ALPHA) / RUNS) ** 0.5
 
