@@ -32,8 +32,9 @@ bench: setup ## benchmarks: ratios taken side by side
 bench-learning: setup ## every training method against its yardstick, about 40 minutes
 	@$(BIN)/python -m tests.benchmarks.learning
 
-bench-gate: setup ## size and power of the gate's tests, simulated
+bench-gate: setup ## size and power of the gate's tests, detection delay of rollouts, simulated
 	@$(BIN)/python tests/benchmarks/gate.py
+	@$(BIN)/python tests/benchmarks/rollout.py
 
 protos: setup ## regenerate the stubs from proto/
 	@scripts/protos

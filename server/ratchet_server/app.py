@@ -39,10 +39,13 @@ from ratchet_server.rpc.server import RpcServer, Servicers
 from ratchet_server.serving.base_model import BaseModel
 from ratchet_server.serving.generation import EngineGenerate
 from ratchet_server.serving.path import RequestPath
+from ratchet_server.serving.rollout import watch_rollout
 from ratchet_server.serving.runs import RunWatch
 from ratchet_server.serving.scoring import ExchangeScores
+from ratchet_server.serving.shadow import Shadow
 from ratchet_server.serving.watch import watch_engine
 from ratchet_server.settings import Settings
+from ratchet_server.traffic.arms import ArmCounter
 from ratchet_server.traffic.capture import Capture
 
 log = logging.getLogger(__name__)
@@ -123,7 +126,11 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         signer = receipt_signer(settings.signing)
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         say("opening the registry")
-        registry = await asyncio.to_thread(Registry.open, settings.registry.database_url(settings.state_dir))
+        registry = await asyncio.to_thread(
+            Registry.open,
+            settings.registry.database_url(settings.state_dir),
+            policy=settings.registry.policy,
+        )
         stack.push_async_callback(asyncio.to_thread, registry.close)
         flags = FlagStore.open(registry)
         artifacts = open_store(
@@ -154,7 +161,11 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
             settings.rails.folder, scorers=pool, generate=generate, default=settings.rails.default
         )
         capture = Capture(flags, settings.capture, metrics.flag)
-        path = RequestPath(engine, router, swaps, profiles, scores, capture, metrics, status_name)
+        arms = ArmCounter(registry)
+        shadow = Shadow(engine, swaps, scores, arms)
+        path = RequestPath(
+            engine, router, swaps, profiles, scores, capture, metrics, status_name, arms=arms, shadow=shadow
+        )
         intake = Intake(
             registry,
             artifacts,
@@ -167,7 +178,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
             settings.rpc,
             Servicers(
                 inference=InferenceService(path, base, settings.sampling, signer),
-                adapters=AdapterService(registry, router, swaps, intake),
+                adapters=AdapterService(registry, router, swaps, intake, settings.routing.rollout),
                 feedback=FeedbackService(flags, capture, metrics),
                 learning=LearningService(registry),
                 engine=EngineService(registry, engine, router, swaps, base, profiles),
@@ -188,6 +199,13 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         stack.callback(watcher.cancel)
         runs = asyncio.create_task(RunWatch(registry, metrics).watch(), name="run-watch")
         stack.callback(runs.cancel)
+        stack.push_async_callback(asyncio.to_thread, arms.write)
+        for name, work in (
+            ("shadow", shadow.run()),
+            ("rollout", watch_rollout(registry, router, swaps, arms, seconds=settings.routing.rollout_seconds)),
+        ):
+            task = asyncio.create_task(work, name=name)
+            stack.callback(task.cancel)
         await rpc.serving(True)
         # Drain before anything is torn down: the first to stop is the last pushed.
         stack.push_async_callback(rpc.stop)

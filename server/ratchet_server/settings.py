@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ratchet_adapters.artifacts import ArtifactSettings
 from ratchet_adapters.provenance.settings import SigningPolicy
+from ratchet_adapters.registry import RolloutPlan
 from ratchet_adapters.registry.settings import RegistrySettings
 from ratchet_server.observability.settings import ObservabilitySettings
 from ratchet_server.rpc.settings import RpcSettings
@@ -53,7 +54,14 @@ class RailsSection(BaseModel, extra="forbid"):
 class RoutingSection(BaseModel, extra="forbid"):
     """How a server follows what other servers change."""
 
-    poll_seconds: float = Field(1.0, gt=0)
+    poll_seconds: float = Field(0.25, gt=0)
+    """Longest time between two looks; PostgreSQL tells of changes by itself, SQLite does not."""
+
+    rollout: RolloutPlan = Field(default_factory=RolloutPlan)
+    """The plan of rollouts that bring none of their own."""
+
+    rollout_seconds: float = Field(1.0, gt=0)
+    """Time between two judgements of the rollout under way."""
 
 
 class Settings(BaseSettings):

@@ -100,6 +100,41 @@ async def test_a_change_by_another_server_is_followed(app: App, client: AsyncRat
     assert (await client.generate("Hi", max_tokens=2, rail_profile="off")).receipt.adapter_digest == ""
 
 
+async def test_a_rollout_shadows_serves_a_share_and_is_taken_back_at_once(
+    app: App, client: AsyncRatchet, adapter_factory: object
+) -> None:
+    digest = (await _register(client, adapter_factory(seed=46).folder)).adapter.digest  # type: ignore[operator]
+    _report(app, digest, "", "PASS")
+    steps = [{"kind": kind, "share_bp": 9999, "min_requests": 2} for kind in ("shadow", "canary")]
+    # So wide that a handful of pairs shows it: the real figures are tested elsewhere.
+    plan = json.dumps({"steps": steps, "beta": 0.49, "margins": {"blocked": 0.99}})
+    begin = adapter_pb2.BeginRolloutRequest(adapter=digest, actor="t", plan_json=plan)
+    assert (await client.adapters.BeginRollout(begin, timeout=60)).rollout.step_kind == "shadow"
+    with pytest.raises(grpc.RpcError, match="is under way"):
+        await client.adapters.BeginRollout(begin, timeout=60)
+
+    async def ask(number: int) -> tuple[str, str]:
+        receipt = (await client.generate(f"Say {number}", conversation_id=f"c{number}", max_tokens=4)).receipt
+        return receipt.adapter_digest, receipt.adapter_alias
+
+    answered, number = set(), 0
+    async with asyncio.timeout(60):
+        while ("canary" not in {alias for _, alias in answered}) and (number := number + 1):
+            answered.add(await ask(number))
+            await asyncio.sleep(0.1)
+    # First the champion alone, watched by its shadow; then, on its figures, the candidate itself.
+    assert answered == {("", "champion"), (digest, "canary")}
+    shown = await client.adapters.GetRollout(adapter_pb2.GetRolloutRequest(), timeout=10)
+    assert (shown.rollout.step_kind, shown.rollout.outcome) == ("canary", "")
+    stage = (await client.adapters.Get(adapter_pb2.GetRequest(adapter="canary"), timeout=10)).adapter.stage
+    assert stage == "canary"
+    back = await client.adapters.Rollback(adapter_pb2.RollbackRequest(actor="t"), timeout=60)
+    assert (back.routing.champion, back.routing.split) == ("", "")
+    assert await ask(1) == ("", "champion")
+    assert app.registry.verify_ledger().ok
+    await client.engine.Unload(engine_pb2.UnloadRequest(adapter=digest), timeout=60)
+
+
 async def test_files_that_are_no_adapter_of_this_model_leave_nothing_behind(
     app: App, client: AsyncRatchet, adapter_factory: object, tmp_path: Path
 ) -> None:

@@ -88,7 +88,11 @@ class Learner:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         self._acquire_lock()
         try:
-            registry = Registry.open(settings.registry_url, busy_timeout_seconds=settings.registry.busy_timeout_seconds)
+            registry = Registry.open(
+                settings.registry_url,
+                busy_timeout_seconds=settings.registry.busy_timeout_seconds,
+                policy=settings.registry.policy,
+            )
             self._bench = Workbench(
                 settings=settings,
                 registry=registry,

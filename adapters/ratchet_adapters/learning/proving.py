@@ -16,14 +16,14 @@ from ratchet_adapters.learning.serving import run_until_stopped
 from ratchet_adapters.learning.suites import evaluation_suites
 from ratchet_adapters.learning.trail import Trail
 from ratchet_adapters.learning.workbench import Workbench
-from ratchet_adapters.registry import ReportNotFound, ReportRecord
+from ratchet_adapters.registry import ReportNotFound, ReportRecord, RolloutRecord
 
 if TYPE_CHECKING:
     from ratchet_adapters.evals.gates.report import GateReport
     from ratchet_adapters.evals.gates.validity import Origin
     from ratchet_adapters.evals.result import EvalResult
 
-__all__ = ["evaluate", "gate", "load", "promote"]
+__all__ = ["evaluate", "gate", "load", "promote", "rollout_of"]
 
 _LEDGER_PAGE = 1000
 
@@ -79,8 +79,14 @@ def gate(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
     return trail.with_(report=report.id, outcome=str(report.outcome), reason=report.reason, routing_version=version)
 
 
+def rollout_of(bench: Workbench, trail: Trail) -> RolloutRecord | None:
+    """Return the rollout that was begun on a run's report, None when none was."""
+    begun = (found for found in bench.registry.rollouts() if found.report_id == trail.report)
+    return next(begun, None) if trail.report else None
+
+
 def promote(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
-    """Make the candidate champion in place of the one it was measured against, unless that has been done.
+    """Make the candidate champion in place of the one it was measured against, or begin its rollout, unless done.
 
     Raises:
         PromotionRefused: The routing changed since the report, or the server refused.
@@ -88,7 +94,13 @@ def promote(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
     routing = bench.registry.routing()
     if routing.champion == trail.adapter:
         return trail.with_(promoted=True)
-    if routing.version != trail.routing_version:
+    changes = bench.registry.routing_changes(trail.routing_version, max(routing.version, trail.routing_version))
+    if begun := rollout_of(bench, trail):
+        progress.done(
+            f"rollout {begun.id} is under way" if not begun.outcome else f"its rollout ended: {begun.outcome}"
+        )
+        return trail
+    if any(change.kind != "split" for change in changes):
         # It may even be this run's own promotion, rolled back while the learner was down: never do it twice.
         raise PromotionRefused(
             trail.adapter,
@@ -97,13 +109,13 @@ def promote(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
     if not bench.settings.allow_promotion:
         progress.done("PASS; this learner may not promote, so an operator has to")
         return trail
+    reason = f"run {trail.run_id}: {trail.outcome}, report {trail.report}"
     try:
-        bench.engine().promote(
-            trail.adapter,
-            expected_champion=trail.champion,
-            actor="learner",
-            reason=f"run {trail.run_id}: {trail.outcome}, report {trail.report}",
-        )
+        if bench.settings.staged_promotion:
+            begun_id = bench.engine().begin_rollout(trail.adapter, actor="learner", reason=reason).id
+            progress.done(f"rollout {begun_id} is under way")
+            return trail
+        bench.engine().promote(trail.adapter, expected_champion=trail.champion, actor="learner", reason=reason)
     except (Refused, InvalidRequest, NotFound) as error:
         raise PromotionRefused(trail.adapter, error.detail) from error
     progress.done("the candidate is champion")

@@ -95,3 +95,8 @@ class ServingEngine:
             adapter=digest, expected_champion=expected_champion or "base", actor=actor, reason=reason
         )
         return self.run(lambda client: client.adapters.Promote(request, timeout=self._timeout_s)).routing
+
+    def begin_rollout(self, digest: str, *, actor: str, reason: str) -> adapter_pb2.Rollout:
+        """Begin an adapter's rollout by the server's plan."""
+        request = adapter_pb2.BeginRolloutRequest(adapter=digest, actor=actor, reason=reason)
+        return self.run(lambda client: client.adapters.BeginRollout(request, timeout=self._timeout_s)).rollout

@@ -69,6 +69,10 @@ class LearnerSettings(BaseSettings):
         default_factory=SecondChance, description="What becomes of a candidate that only refuses too much."
     )
     allow_promotion: bool = Field(True, description="Whether a run that asks for it may promote on PASS.")
+    staged_promotion: bool = Field(
+        False,
+        description="Whether such a run begins a rollout, step by step, instead of promoting at once.",
+    )
     evaluation: EvalSettings = Field(default_factory=EvalSettings, description="How candidates are asked and scored.")
     suites: tuple[str, ...] = Field((), description="Suites a candidate is evaluated on; empty: the seed suites.")
     gate_policy: Path | None = Field(None, description="Gate policy file; empty: the shipped policy.")

@@ -51,6 +51,8 @@ def conclude(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
         detail = f"gate: {trail.outcome}. {trail.reason} The champion is unchanged.{_weaker(bench, trail)}"
     elif trail.promoted:
         detail = "gate: PASS. The candidate is champion."
+    elif begun := proving.rollout_of(bench, trail):
+        detail = f"gate: PASS. Rollout {begun.id} puts the candidate into service step by step, or takes it back."
     else:
         detail = "gate: PASS. The candidate waits, loaded, for somebody to promote it."
     _end(bench, trail.run_id, RunState.SUCCEEDED, detail=detail, progress=1.0)

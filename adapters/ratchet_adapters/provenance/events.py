@@ -50,7 +50,8 @@ def story_of(ledger: Iterable[LedgerEntry], *, adapter: str, run_id: str, datase
     for entry in ledger:
         payload = entry.payload
         about = (
-            (entry.kind in {"adapter.added", "adapter.proven"} and payload.get("digest") == adapter)
+            (entry.kind in {"adapter.added", "adapter.proven", "adapter.approved"} and payload.get("digest") == adapter)
+            or (entry.kind == "routing.split" and adapter in _involved(payload))
             or (bool(run_id) and entry.kind.startswith("run.") and payload.get("run_id") == run_id)
             or (bool(dataset) and entry.kind == "dataset.added" and payload.get("digest") == dataset)
             or (entry.kind == "report.added" and payload.get("candidate") == adapter)
@@ -76,10 +77,23 @@ def story_of(ledger: Iterable[LedgerEntry], *, adapter: str, run_id: str, datase
             story.approvals.append(
                 _approval(entry, adapter, "promoted", payload.get("reason", ""), payload.get("report_id", ""))
             )
+        elif entry.kind == "adapter.approved":
+            story.approvals.append(
+                _approval(entry, adapter, "approved", payload.get("reason", ""), payload.get("report_id", ""))
+            )
+        elif entry.kind == "routing.split":
+            decision = payload.get("rollout", {}).get("outcome") or payload["beside"]["split"]
+            story.approvals.append(_approval(entry, adapter, decision, payload.get("reason", "")))
         elif entry.kind == "routing.rolled_back":
             decision = "rolled back to it" if champion == adapter else "rolled back from it"
             story.approvals.append(_approval(entry, champion, decision, payload.get("reason", "")))
     return story
+
+
+def _involved(payload: dict[str, Any]) -> set[str]:
+    """The adapters a change of shares is about; the end of a probation is about the champion."""
+    ended = {payload["champion"]} if "rollout" in payload else set()
+    return {*payload["stages"], payload.get("beside", {}).get("digest", ""), *ended}
 
 
 def _approval(entry: LedgerEntry, subject: str, decision: str, reason: str, rests_on: str = "") -> Approval:

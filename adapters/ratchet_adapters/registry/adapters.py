@@ -17,8 +17,9 @@ from ratchet_adapters.errors import InvalidInput
 from ratchet_adapters.registry import checks, ledger
 from ratchet_adapters.registry.errors import AdapterAmbiguous, AdapterNotFound
 from ratchet_adapters.registry.models import AdapterRow
-from ratchet_adapters.registry.records import BASE, AdapterRecord, Proof
+from ratchet_adapters.registry.records import BASE, AdapterRecord, Proof, Routing
 from ratchet_adapters.registry.routing import current
+from ratchet_adapters.registry.stages import Event, Stage, after, move
 
 __all__ = ["add", "newest", "prove", "record", "resolve"]
 
@@ -31,6 +32,7 @@ def add(session: Session, adapter: AdapterRecord, actor: str) -> bool:
     if session.get(AdapterRow, adapter.digest) is not None:
         return False
     seq = (session.scalar(select(func.max(AdapterRow.seq))) or 0) + 1
+    stage = str(Stage.REGISTERED if adapter.proof is None else Stage.PROVEN)
     session.add(
         AdapterRow(
             digest=adapter.digest,
@@ -45,9 +47,13 @@ def add(session: Session, adapter: AdapterRecord, actor: str) -> bool:
             created_by=adapter.created_by,
             created_at=adapter.created_at,
             proof=None if adapter.proof is None else _proof_json(adapter.proof),
+            stage=stage,
         )
     )
-    payload = {"digest": adapter.digest, "name": adapter.name, "run_id": adapter.run_id, "rank": adapter.rank}
+    payload = {
+        "digest": adapter.digest, "name": adapter.name, "run_id": adapter.run_id, "rank": adapter.rank,
+        "stages": {adapter.digest: stage},
+    }  # fmt: skip
     ledger.append(session, actor, "adapter.added", payload)
     return True
 
@@ -58,7 +64,7 @@ def resolve(session: Session, ref: str) -> str:
     "" and "base" mean the base model, whose digest is "".
     """
     routing = current(session)
-    aliases = {"": "", BASE: "", "champion": routing.champion, "previous": routing.previous}
+    aliases = {"": "", BASE: "", **_aliases(routing)}
     if ref in aliases:
         return aliases[ref]
     match = _PREFIX.fullmatch(ref)
@@ -95,7 +101,9 @@ def prove(session: Session, digest: str, proof: Proof, actor: str) -> AdapterRec
     if row is None:
         raise AdapterNotFound(digest)
     row.proof = _proof_json(proof)
-    ledger.append(session, actor, "adapter.proven", {"digest": digest, "mean_delta": proof.mean_delta})
+    # Proving again what has gone further changes no stage.
+    moved = move(session, digest, Event.PROVE) if after(Stage(row.stage), Event.PROVE) else {}
+    ledger.append(session, actor, "adapter.proven", {"digest": digest, "mean_delta": proof.mean_delta, "stages": moved})
     session.flush()
     return _record(session, row)
 
@@ -137,8 +145,7 @@ def _proof_json(proof: Proof) -> dict[str, Any]:
 
 
 def _record(session: Session, row: AdapterRow) -> AdapterRecord:
-    routing = current(session)
-    aliases = [("champion", routing.champion), ("previous", routing.previous)]
+    aliases = _aliases(current(session))
     proof = None
     if row.proof is not None:
         stored: dict[str, Any] = row.proof
@@ -161,5 +168,13 @@ def _record(session: Session, row: AdapterRow) -> AdapterRecord:
         created_by=row.created_by,
         created_at=row.created_at,
         proof=proof,
-        aliases=tuple(alias for alias, digest in aliases if digest == row.digest),
+        aliases=tuple(alias for alias, digest in aliases.items() if digest == row.digest),
+        stage=row.stage,
     )
+
+
+def _aliases(routing: Routing) -> dict[str, str]:
+    aliases = {"champion": routing.champion, "previous": routing.previous}
+    if routing.split in {"shadow", "canary"}:
+        aliases[routing.split] = routing.beside
+    return aliases

@@ -13,7 +13,7 @@ from typing import Any
 from ratchet_adapters.artifacts.digest import canonical_json, is_digest
 from ratchet_adapters.errors import InvalidInput
 
-__all__ = ["digest", "instant", "json_object", "limit", "number", "size", "text"]
+__all__ = ["actor", "digest", "instant", "json_object", "limit", "number", "size", "text"]
 
 _MAX_INTEGER = 2**63 - 1
 
@@ -37,6 +37,11 @@ def text(value: str, field: str, *, longest: int = 1 << 20, empty: bool = True) 
     except UnicodeEncodeError as error:
         raise InvalidInput(field, "it holds half of a surrogate pair") from error
     return value
+
+
+def actor(value: str) -> str:
+    """Return who does something, as text of bounded length; raise InvalidInput otherwise."""
+    return text(value, "actor", longest=128)
 
 
 def digest(value: str, field: str, *, base: bool = False) -> str:

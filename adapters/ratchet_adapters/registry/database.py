@@ -53,6 +53,11 @@ class Database:
         return self._parsed.render_as_string(hide_password=True)
 
     @property
+    def conninfo(self) -> str:
+        """How libpq connects to it, password included, when it is PostgreSQL."""
+        return self._parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    @property
     def engine(self) -> Engine:
         """The SQLAlchemy engine."""
         return self._engine

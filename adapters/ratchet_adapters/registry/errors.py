@@ -11,15 +11,22 @@ __all__ = [
     "DatasetNotFound",
     "GateRefused",
     "IdempotencyConflict",
+    "NotApproved",
     "NothingToRollBack",
+    "PromotionFrozen",
     "RegistryError",
     "RegistryFull",
     "RegistryTooNew",
     "RegistryUnavailable",
     "ReportConflict",
     "ReportNotFound",
+    "RolledBackOnEvidence",
+    "RolloutActive",
+    "RolloutNotFound",
     "RunEnded",
     "RunNotFound",
+    "SelfApproval",
+    "StageForbids",
 ]
 
 
@@ -156,3 +163,85 @@ class DatasetNotFound(RegistryError):
     def __init__(self, digest: str) -> None:
         super().__init__(f"There is no dataset {digest[:128]!r}. Check the digest in the run that made it.")
         self.digest = digest
+
+
+class StageForbids(RegistryError):
+    """What was asked for may not happen to an adapter in its present stage."""
+
+    def __init__(self, digest: str, stage: str, event: str, allowed: list[str]) -> None:
+        super().__init__(
+            f"{digest[:19]} is {stage}, where {event} may not happen (only from {', '.join(allowed)}). Nothing was "
+            "changed. See `ratchet adapters get` for where it stands and docs/rollout.md for what follows what."
+        )
+        self.digest = digest
+        self.stage = stage
+        self.event = event
+
+
+class RolloutActive(RegistryError):
+    """Another rollout is under way."""
+
+    def __init__(self, rollout_id: str, candidate: str) -> None:
+        super().__init__(
+            f"Rollout {rollout_id} of {candidate[:19]} is under way; there is one at a time. Wait for its end or end "
+            "it with `ratchet adapters rollback`."
+        )
+        self.rollout_id = rollout_id
+        self.candidate = candidate
+
+
+class RolloutNotFound(RegistryError):
+    """No rollout has this id."""
+
+    def __init__(self, rollout_id: str) -> None:
+        super().__init__(f"There is no rollout {rollout_id[:128]!r}. List the rollouts to see their ids.")
+        self.rollout_id = rollout_id
+
+
+class RolledBackOnEvidence(RegistryError):
+    """Live traffic spoke against an adapter after the report it would be promoted on."""
+
+    def __init__(self, candidate: str, rollout_id: str, report_id: str) -> None:
+        super().__init__(
+            f"{candidate[:19]} was rolled back by rollout {rollout_id} on live evidence, after gate report "
+            f"{report_id}. Evaluate it anew: only a newer PASS lets it serve again."
+        )
+        self.candidate = candidate
+        self.rollout_id = rollout_id
+        self.report_id = report_id
+
+
+class NotApproved(RegistryError):
+    """The policy asks for approvals that are not there."""
+
+    def __init__(self, candidate: str, report_id: str, present: int, required: int) -> None:
+        super().__init__(
+            f"{candidate[:19]} has {present} of {required} approvals of its report {report_id} by somebody other than "
+            "who asks for its promotion. Have it approved: ratchet adapters approve"
+        )
+        self.candidate = candidate
+        self.report_id = report_id
+        self.present = present
+        self.required = required
+
+
+class SelfApproval(RegistryError):
+    """Who asked for a promotion cannot approve it."""
+
+    def __init__(self, actor: str, candidate: str) -> None:
+        super().__init__(
+            f"{actor!r} asked for the promotion of {candidate[:19]} and cannot approve it. Somebody else has to."
+        )
+        self.actor = actor
+        self.candidate = candidate
+
+
+class PromotionFrozen(RegistryError):
+    """A freeze window is open: nothing new goes into service. Rollbacks are never frozen."""
+
+    def __init__(self, window: str, until: str) -> None:
+        super().__init__(
+            f"Promotions are frozen ({window}) until {until}. Nothing was changed. Ask again then; rollbacks work."
+        )
+        self.window = window
+        self.until = until

@@ -1,6 +1,6 @@
 """The ledger: every change of state as an entry that carries the hash of the one before.
 
-It must not know what a change means, except that the routing it explains must be the routing there is.
+It must not know what a change means, except that the routing and the stages it explains must be those there are.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ratchet_adapters.artifacts.digest import canonical_json
-from ratchet_adapters.registry.models import LedgerHeadRow, LedgerRow, RoutingRow
+from ratchet_adapters.registry.models import AdapterRow, LedgerHeadRow, LedgerRow, RoutingRow
 from ratchet_adapters.registry.records import LedgerCheck, LedgerEntry
 
-__all__ = ["GENESIS", "ROUTING_KINDS", "append", "entries", "entry_hash", "verify"]
+__all__ = ["GENESIS", "ROUTING_KINDS", "append", "beside_json", "entries", "entry_hash", "verify"]
 
 GENESIS = "0" * 64
-ROUTING_KINDS = ("routing.promoted", "routing.rolled_back")
+ROUTING_KINDS = ("routing.promoted", "routing.rolled_back", "routing.split")
 _PAGE = 500
 
 
@@ -53,6 +53,16 @@ def append(session: Session, actor: str, kind: str, payload: dict[str, Any]) -> 
     head.seq, head.hash = seq, row.hash
 
 
+def beside_json(row: RoutingRow) -> dict[str, Any] | None:
+    """Return who takes part beside the champion in a state of the routing; None when nobody does."""
+    if not row.split:
+        return None
+    return {
+        "split": row.split, "digest": row.beside, "share_bp": row.share_bp, "sticky_by": row.sticky_by,
+        "rollout_id": row.rollout_id, "step": row.step,
+    }  # fmt: skip
+
+
 def entries(session: Session, after_seq: int, limit: int) -> list[LedgerEntry]:
     """Return entries in order, from after a number."""
     rows = session.scalars(select(LedgerRow).where(LedgerRow.seq > after_seq).order_by(LedgerRow.seq).limit(limit))
@@ -67,21 +77,26 @@ def entries(session: Session, after_seq: int, limit: int) -> list[LedgerEntry]:
 
 def verify(session: Session) -> LedgerCheck:
     """Check the chain from its first entry to its head, and the routing against it."""
-    count, expected, states = 0, GENESIS, [(0, "")]
+    count, expected = 0, GENESIS
+    states: list[tuple[int, str, dict[str, Any] | None]] = [(0, "", None)]
+    stages: dict[str, str] = {}
     for row in _rows(session):
         if why := _fault(row, count + 1, expected):
             return LedgerCheck(False, count, row.seq, why)
         count, expected = count + 1, row.hash
+        payload = json.loads(row.payload)
+        stages |= payload.get("stages", {})
         if row.kind in ROUTING_KINDS:
-            payload = json.loads(row.payload)
-            states.append((payload["version"], payload["champion"]))
+            states.append((payload["version"], payload["champion"], payload.get("beside")))
     heads = session.scalars(select(LedgerHeadRow)).all()
     found = [(head.id, head.seq, head.hash) for head in heads]
     if found != ([(1, count, expected)] if count else []):
         return LedgerCheck(False, count, count + 1, "the ledger's head names another last entry: its end was changed")
-    routing = session.execute(select(RoutingRow.version, RoutingRow.champion).order_by(RoutingRow.version)).tuples()
-    if list(routing) != states:
+    routing = session.scalars(select(RoutingRow).order_by(RoutingRow.version))
+    if [(row.version, row.champion, beside_json(row)) for row in routing] != states:
         return LedgerCheck(False, count, count, "the routing table is not what the ledger's promotions add up to")
+    if dict(session.execute(select(AdapterRow.digest, AdapterRow.stage)).tuples().all()) != stages:
+        return LedgerCheck(False, count, count, "the adapters' stages are not what the ledger's entries add up to")
     return LedgerCheck(True, count, None, "")
 
 

@@ -13,7 +13,19 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from ratchet_adapters.registry.columns import BigId, Instant, JsonText
 
-__all__ = ["AdapterRow", "DatasetRow", "LedgerHeadRow", "LedgerRow", "ReportRow", "RoutingRow", "RunRow", "Table"]
+__all__ = [
+    "AdapterRow",
+    "ApprovalRow",
+    "ArmCountRow",
+    "DatasetRow",
+    "LedgerHeadRow",
+    "LedgerRow",
+    "ReportRow",
+    "RolloutRow",
+    "RoutingRow",
+    "RunRow",
+    "Table",
+]
 
 
 class Table(DeclarativeBase):
@@ -46,10 +58,16 @@ class AdapterRow(Table):
     created_by: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Instant)
     proof: Mapped[Any | None] = mapped_column(JsonText)
+    stage: Mapped[str] = mapped_column(String(16))
 
 
 class RoutingRow(Table):
-    """One state of the routing; rows are only ever added. `below` is the state a rollback from this one restores."""
+    """One state of the routing; rows are only ever added. `below` is the state a rollback from this one restores.
+
+    `kind` is what made the row: promote, rollback or split. `split` is "", shadow, canary or holdout: how `beside`
+    takes part, with `share_bp` hundredths of a percent of the requests, dealt out by `sticky_by`, in a step of a
+    rollout.
+    """
 
     __tablename__ = "routing"
 
@@ -58,6 +76,13 @@ class RoutingRow(Table):
     below: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("routing.version"))
     report_id: Mapped[str] = mapped_column(String(64))
     changed_at: Mapped[datetime] = mapped_column(Instant)
+    kind: Mapped[str] = mapped_column(String(16))
+    split: Mapped[str] = mapped_column(String(16))
+    beside: Mapped[str] = mapped_column(String(71))
+    share_bp: Mapped[int] = mapped_column(Integer)
+    sticky_by: Mapped[str] = mapped_column(String(16))
+    rollout_id: Mapped[str] = mapped_column(String(64))
+    step: Mapped[int] = mapped_column(Integer)
 
 
 class RunRow(Table):
@@ -138,3 +163,48 @@ class LedgerHeadRow(Table):
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     seq: Mapped[int] = mapped_column(BigInteger)
     hash: Mapped[str] = mapped_column(String(64))
+
+
+class RolloutRow(Table):
+    """One rollout: the steps of its plan, the step it is in since when, and how it ended."""
+
+    __tablename__ = "rollouts"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, unique=True)
+    candidate: Mapped[str] = mapped_column(String(71), index=True)
+    champion: Mapped[str] = mapped_column(String(71))
+    report_id: Mapped[str] = mapped_column(String(64))
+    plan: Mapped[Any] = mapped_column(JsonText)
+    step: Mapped[int] = mapped_column(Integer)
+    step_since: Mapped[datetime] = mapped_column(Instant)
+    outcome: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text)
+    requested_by: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(Instant)
+    ended_at: Mapped[datetime | None] = mapped_column(Instant)
+
+
+class ArmCountRow(Table):
+    """What one server process has counted for one arm and metric in one step of a rollout, since the step began."""
+
+    __tablename__ = "arm_counts"
+
+    rollout_id: Mapped[str] = mapped_column(String(64), ForeignKey("rollouts.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    arm: Mapped[str] = mapped_column(String(16), primary_key=True)
+    metric: Mapped[str] = mapped_column(String(16), primary_key=True)
+    counted_by: Mapped[str] = mapped_column(String(64), primary_key=True)
+    trials: Mapped[int] = mapped_column(BigInteger)
+    events: Mapped[int] = mapped_column(BigInteger)
+
+
+class ApprovalRow(Table):
+    """Somebody's approval of a promotion that rests on one report."""
+
+    __tablename__ = "approvals"
+
+    report_id: Mapped[str] = mapped_column(String(64), ForeignKey("reports.id"), primary_key=True)
+    approver: Mapped[str] = mapped_column(String(128), primary_key=True)
+    reason: Mapped[str] = mapped_column(Text)
+    approved_at: Mapped[datetime] = mapped_column(Instant)

@@ -6,7 +6,7 @@ It must not know how they are stored.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 __all__ = [
     "BASE",
     "AdapterRecord",
+    "ArmCount",
     "CurvePoint",
     "DatasetRecord",
     "GateOutcome",
@@ -22,6 +23,7 @@ __all__ = [
     "LedgerEntry",
     "Proof",
     "ReportRecord",
+    "RolloutRecord",
     "Routing",
     "RoutingChange",
     "RunRecord",
@@ -75,7 +77,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class AdapterRecord:
-    """An adapter, by digest. `aliases` is filled by the registry and ignored when handed in."""
+    """An adapter, by digest. `aliases` and `stage` are filled by the registry and ignored when handed in."""
 
     digest: str
     name: str
@@ -89,24 +91,40 @@ class AdapterRecord:
     created_at: datetime
     proof: Proof | None = None
     aliases: tuple[str, ...] = ()
+    stage: str = field(default="registered", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Which digest each alias means; `previous` is what a rollback would restore. `version` grows with each change."""
+    """Which digest each alias means; `previous` is what a rollback would restore. `version` grows with each change.
+
+    Attributes:
+        split: How another digest takes part: "" (not at all), "shadow" (it answers unseen), "canary" (a candidate
+            answers a share) or "holdout" (the champion before keeps a share).
+        beside: That digest.
+        share_bp: Its share of the requests, in hundredths of a percent.
+        sticky_by: What keeps its arm in a canary or holdout: "tenant" or "conversation".
+        rollout_id, step: The rollout this belongs to and the step it is in.
+    """
 
     version: int
     champion: str
     previous: str
     changed_at: datetime
+    split: str = ""
+    beside: str = ""
+    share_bp: int = 0
+    sticky_by: str = ""
+    rollout_id: str = ""
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingChange:
-    """What made a version of the routing: a promotion through the gate, or a rollback."""
+    """What made a version of the routing: a promotion through the gate, a rollback, or a change of who is beside."""
 
     version: int
-    kind: Literal["promote", "rollback"]
+    kind: Literal["promote", "rollback", "split"]
 
 
 class CurvePoint(NamedTuple):
@@ -152,6 +170,39 @@ class ReportRecord:
     reason: str
     body: dict[str, Any]
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRecord:
+    """A rollout. `plan` is its plan as JSON, `step` the index of the step it is or was in.
+
+    `outcome` is "" while it is under way, then "completed", "rolled_back", "inconclusive", "rejected" or "superseded".
+    """
+
+    id: str
+    candidate: str
+    champion: str
+    report_id: str
+    plan: dict[str, Any]
+    step: int
+    step_since: datetime
+    outcome: str
+    reason: str
+    requested_by: str
+    started_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArmCount:
+    """Bernoulli trials of one metric in one arm of one step of a rollout, and how many of them were bad."""
+
+    rollout_id: str
+    step: int
+    arm: str
+    metric: str
+    trials: int
+    events: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from ratchet_adapters.registry import adapters, checks, datasets, ledger, reports, routing, runs
+from ratchet_adapters.registry import adapters, checks, datasets, ledger, reports, runs
 from ratchet_adapters.registry.database import Database
 from ratchet_adapters.registry.migration import migrate
+from ratchet_adapters.registry.policy import PromotionPolicy
+from ratchet_adapters.registry.promotions import Promotions
 from ratchet_adapters.registry.records import (
     AdapterRecord,
     DatasetRecord,
@@ -19,32 +21,31 @@ from ratchet_adapters.registry.records import (
     LedgerEntry,
     Proof,
     ReportRecord,
-    Routing,
-    RoutingChange,
     RunRecord,
 )
 
 __all__ = ["Registry"]
 
 
-class Registry:
+class Registry(Promotions):
     """The registry on one database. Thread-safe; several processes may have the same one open.
 
     Every method can raise `RegistryUnavailable`, and every one that writes `RegistryFull`, with nothing changed; every
     one raises `InvalidInput` for a value that can never be stored.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, policy: PromotionPolicy | None = None) -> None:
         """Use a database that has been migrated. Most callers want `Registry.open`."""
-        self._database = database
+        super().__init__(database, policy or PromotionPolicy())
 
     @classmethod
-    def open(cls, url: str, *, busy_timeout_seconds: float = 30.0) -> Self:
+    def open(cls, url: str, *, busy_timeout_seconds: float = 30.0, policy: PromotionPolicy | None = None) -> Self:
         """Open the registry at a URL, creating or upgrading its tables when needed.
 
         Args:
             url: `sqlite:///path` or `postgresql://user@host/name`.
             busy_timeout_seconds: How long a writer waits for another.
+            policy: What a promotion through this object needs besides a PASS; None: nothing.
 
         Raises:
             RegistryUnavailable: It cannot be opened.
@@ -56,12 +57,7 @@ class Registry:
         except BaseException:
             database.close()
             raise
-        return cls(database)
-
-    @property
-    def database(self) -> Database:
-        """The database, which the flag store shares."""
-        return self._database
+        return cls(database, policy=policy)
 
     def close(self) -> None:
         """Close every connection."""
@@ -84,7 +80,7 @@ class Registry:
             Whether it was new.
         """
         with self._database.write() as session:
-            return adapters.add(session, record, _actor(actor))
+            return adapters.add(session, record, checks.actor(actor))
 
     def adapter(self, ref: str) -> AdapterRecord:
         """Return the adapter with a digest, a unique prefix of at least 12 hex digits, or an alias.
@@ -118,46 +114,7 @@ class Registry:
             AdapterNotFound: No adapter has this digest.
         """
         with self._database.write() as session:
-            return adapters.prove(session, digest, proof, _actor(actor))
-
-    def routing(self) -> Routing:
-        """Return the routing now."""
-        with self._database.read() as session:
-            return routing.current(session)
-
-    def routing_changes(self, after: int, upto: int) -> list[RoutingChange]:
-        """Return what made each version of the routing over `after` and not over `upto`, in order."""
-        with self._database.read() as session:
-            return routing.changes(session, checks.size(after, "after"), checks.size(upto, "upto"))
-
-    def promote(self, digest: str, *, expected_champion: str | None, actor: str, reason: str) -> Routing:
-        """Make an adapter the champion, in one transaction. If it is already, nothing changes.
-
-        Args:
-            digest: Digest, prefix or alias of the candidate.
-            expected_champion: Digest the champion must have now ("" or "base": the base model); None: any.
-            actor: Who.
-            reason: Why.
-
-        Raises:
-            AdapterNotFound: There is no such adapter.
-            ChampionChanged: The champion is another one.
-            GateRefused: The newest report for it against the present champion is not a PASS.
-        """
-        checks.text(reason, "reason", longest=4096)
-        with self._database.write() as session:
-            target = adapters.resolve(session, digest)
-            return routing.promote(session, target, expected_champion, _actor(actor), reason)
-
-    def rollback(self, *, actor: str, reason: str) -> Routing:
-        """Put back the champion below on the promotion stack, the base model at the bottom. Needs no report.
-
-        Raises:
-            NothingToRollBack: The base model serves and nothing is below it.
-        """
-        checks.text(reason, "reason", longest=4096)
-        with self._database.write() as session:
-            return routing.roll_back(session, _actor(actor), reason)
+            return adapters.prove(session, digest, proof, checks.actor(actor))
 
     def create_run(
         self,
@@ -186,7 +143,7 @@ class Registry:
     def claim_next_run(self, actor: str = "learner") -> RunRecord | None:
         """Take the oldest queued run, which becomes RUNNING; None when there is none. No two callers get the same."""
         with self._database.write() as session:
-            return runs.claim_next(session, _actor(actor))
+            return runs.claim_next(session, checks.actor(actor))
 
     def run(self, run_id: str) -> RunRecord:
         """Return a run, or raise RunNotFound."""
@@ -208,7 +165,7 @@ class Registry:
             RunEnded: It has ended, and this would change it.
         """
         with self._database.write() as session:
-            return runs.update(session, run_id, fields, _actor(actor))
+            return runs.update(session, run_id, fields, checks.actor(actor))
 
     def add_report(self, report: ReportRecord, actor: str = "learner") -> bool:
         """Add a gate report; idempotent by id. Returns whether it was new.
@@ -217,7 +174,7 @@ class Registry:
             ReportConflict: Another report has this id.
         """
         with self._database.write() as session:
-            return reports.add(session, report, _actor(actor))
+            return reports.add(session, report, checks.actor(actor))
 
     def report(self, report_id: str) -> ReportRecord:
         """Return a gate report, or raise ReportNotFound."""
@@ -232,7 +189,7 @@ class Registry:
     def add_dataset(self, dataset: DatasetRecord, actor: str = "learner") -> bool:
         """Add a dataset version; idempotent by digest. Returns whether it was new."""
         with self._database.write() as session:
-            return datasets.add(session, dataset, _actor(actor))
+            return datasets.add(session, dataset, checks.actor(actor))
 
     def dataset(self, digest: str) -> DatasetRecord:
         """Return a dataset version, or raise DatasetNotFound."""
@@ -250,7 +207,3 @@ class Registry:
         """Check the whole ledger: its chain, its end, and that the routing is what its entries add up to."""
         with self._database.read() as session:
             return ledger.verify(session)
-
-
-def _actor(actor: str) -> str:
-    return checks.text(actor, "actor", longest=128)

@@ -5,17 +5,22 @@ It must not know how one is made. The newest report for a candidate against a ch
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ratchet_adapters.artifacts.digest import bytes_digest, canonical_json
 from ratchet_adapters.errors import InvalidInput
-from ratchet_adapters.registry import checks, ledger
+from ratchet_adapters.registry import checks, ledger, rollouts, routing
 from ratchet_adapters.registry.errors import ReportConflict, ReportNotFound
-from ratchet_adapters.registry.models import ReportRow
+from ratchet_adapters.registry.models import AdapterRow, ReportRow
 from ratchet_adapters.registry.records import GateOutcome, ReportRecord
+from ratchet_adapters.registry.stages import Event, Stage, after, move
 
 __all__ = ["add", "for_run", "get"]
+
+_EVENTS = {GateOutcome.PASS: Event.PASS, GateOutcome.FAIL: Event.FAIL, GateOutcome.INCONCLUSIVE: Event.DOUBT}
 
 
 def add(session: Session, report: ReportRecord, actor: str) -> bool:
@@ -39,13 +44,25 @@ def add(session: Session, report: ReportRecord, actor: str) -> bool:
             created_at=report.created_at,
         )
     )
-    payload = {
+    payload: dict[str, Any] = {
         "report_id": report.id, "run_id": report.run_id, "candidate": report.candidate_digest,
         "champion": report.champion_digest, "outcome": str(report.outcome),
         "body": bytes_digest(canonical_json(report.body).encode()),
     }  # fmt: skip
+    payload["stages"] = _moved(session, report)
     ledger.append(session, actor, "report.added", payload)
+    if payload["stages"] and report.outcome != GateOutcome.PASS:
+        rollouts.refuse(session, report.candidate_digest, report.id, actor)
     return True
+
+
+def _moved(session: Session, report: ReportRecord) -> dict[str, str]:
+    """What the report does to its candidate's stage; one about another champion says nothing."""
+    row = session.get(AdapterRow, report.candidate_digest)
+    event = _EVENTS[GateOutcome(report.outcome)]
+    if row is None or report.champion_digest != routing.current(session).champion:
+        return {}
+    return move(session, row.digest, event) if after(Stage(row.stage), event) else {}
 
 
 def get(session: Session, report_id: str) -> ReportRecord:

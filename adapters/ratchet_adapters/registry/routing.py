@@ -1,4 +1,4 @@
-"""Which digest is the champion: promotion through the gate, rollback through nothing, both whole or absent.
+"""Which digest is the champion and what answers beside it: every change whole or absent.
 
 It must not know who serves. Every state of the routing is a row; each points at the row below it on the promotion
 stack, so rolling back twice goes back two promotions and never forward.
@@ -6,17 +6,49 @@ stack, so rolling back twice goes back two promotions and never forward.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, Literal, cast
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from ratchet_adapters.registry import ledger
+from ratchet_adapters.registry import ledger, stages
 from ratchet_adapters.registry.errors import ChampionChanged, GateRefused, NothingToRollBack
-from ratchet_adapters.registry.models import ReportRow, RoutingRow
+from ratchet_adapters.registry.models import AdapterRow, ReportRow, RoutingRow
 from ratchet_adapters.registry.records import BASE, GateOutcome, Routing, RoutingChange
+from ratchet_adapters.registry.stages import Event
 
-__all__ = ["changes", "current", "promote", "roll_back"]
+__all__ = [
+    "CHANNEL",
+    "Split",
+    "changes",
+    "current",
+    "expect",
+    "newest_report",
+    "passing",
+    "promote",
+    "put_back",
+    "share",
+]
+
+# PostgreSQL tells everybody who listens on this channel of each new version, when it is committed.
+CHANNEL = "ratchet_routing"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Who takes part beside the champion; see `Routing`."""
+
+    split: str
+    beside: str
+    share_bp: int
+    sticky_by: str
+    rollout_id: str
+    step: int
+
+
+_NOBODY = Split("", "", 0, "", "", 0)
 
 
 def current(session: Session) -> Routing:
@@ -27,43 +59,79 @@ def current(session: Session) -> Routing:
 def changes(session: Session, after: int, upto: int) -> list[RoutingChange]:
     """Return what made each version over `after` and not over `upto`, in order."""
     rows = session.execute(
-        select(RoutingRow.version, RoutingRow.report_id)
+        select(RoutingRow.version, RoutingRow.kind)
         .where(RoutingRow.version > after, RoutingRow.version <= upto)
         .order_by(RoutingRow.version)
     ).tuples()
-    # Every promotion rests on a report, and no rollback does.
-    return [RoutingChange(version, "promote" if report_id else "rollback") for version, report_id in rows]
+    return [RoutingChange(version, cast("Literal['promote', 'rollback', 'split']", kind)) for version, kind in rows]
 
 
-def promote(session: Session, digest: str, expected: str | None, actor: str, reason: str) -> Routing:
-    """Make a digest the champion.
-
-    Promoting the present champion changes nothing, so that a caller who lost the answer may ask again.
-
-    Raises:
-        ChampionChanged: The champion is not `expected`.
-        GateRefused: The newest report for it against the present champion is not a PASS.
-    """
-    now = _newest(session)
-    if now.champion == digest:
-        return _record(session, now)
-    if expected is not None and now.champion != (wanted := "" if expected == BASE else expected):
-        raise ChampionChanged(wanted, now.champion)
-    report = session.scalars(
+def newest_report(session: Session, digest: str, champion: str) -> ReportRow | None:
+    """Return the newest report for a candidate against a champion."""
+    return session.scalars(
         select(ReportRow)
-        .where(ReportRow.candidate_digest == digest, ReportRow.champion_digest == now.champion)
+        .where(ReportRow.candidate_digest == digest, ReportRow.champion_digest == champion)
         .order_by(ReportRow.seq.desc())
         .limit(1)
     ).first()
+
+
+def passing(session: Session, digest: str) -> ReportRow:
+    """Return the newest report of a candidate against the present champion, which must be a PASS.
+
+    Raises:
+        GateRefused: It is not, or there is none.
+    """
+    champion = _newest(session).champion
+    report = newest_report(session, digest, champion)
     if report is None or report.outcome != GateOutcome.PASS:
         said, report_id = (report.outcome, report.id) if report else ("", "")
-        raise GateRefused(digest, now.champion, said, report_id)
-    row = _push(session, now, champion=digest, below=now.version, report_id=report.id)
-    return _log(session, actor, "routing.promoted", reason, row)
+        raise GateRefused(digest, champion, said, report_id)
+    return report
 
 
-def roll_back(session: Session, actor: str, reason: str) -> Routing:
-    """Put the champion below on the promotion stack back. Needs no report.
+def expect(session: Session, expected: str | None) -> None:
+    """Raise ChampionChanged unless the champion is `expected` ("" or "base": the base model; None: any)."""
+    champion = _newest(session).champion
+    if expected is not None and champion != (wanted := "" if expected == BASE else expected):
+        raise ChampionChanged(wanted, champion)
+
+
+def promote(
+    session: Session,
+    digest: str,
+    actor: str,
+    reason: str,
+    *,
+    beside: Split = _NOBODY,
+    moved: dict[str, str],
+    ended: tuple[str, str] = ("", ""),
+) -> Routing:
+    """Make a digest the champion on the strength of its report.
+
+    Args:
+        session: The only writer's.
+        digest: The candidate.
+        actor: Who.
+        reason: Why.
+        beside: Who keeps a share.
+        moved: Stages that moved on the way, for the ledger entry.
+        ended: The rollout that ends with it and how, for the ledger entry.
+
+    Raises:
+        GateRefused: The newest report for it against the present champion is not a PASS.
+    """
+    report, now = passing(session, digest), _newest(session)
+    if _stage(session, digest) not in stages.TRANSITIONS[Event.PROMOTE]:
+        # Retired or rolled back since, with a report that still stands.
+        stages.move(session, digest, Event.PASS)
+    moved = {**moved, **stages.move(session, digest, Event.PROMOTE), **stages.move(session, now.champion, Event.RETIRE)}
+    row = _push(session, now, "promote", beside, champion=digest, below=now.version, report_id=report.id)
+    return _log(session, actor, "routing.promoted", reason, row, moved, ended=ended)
+
+
+def put_back(session: Session, actor: str, reason: str, *, ended: tuple[str, str] = ("", "")) -> Routing:
+    """Put the champion below on the promotion stack back, alone. Needs no report.
 
     Raises:
         NothingToRollBack: The base model serves and nothing is below it.
@@ -73,33 +141,86 @@ def roll_back(session: Session, actor: str, reason: str) -> Routing:
         # Only the first state has nothing below it, and that is the base model.
         raise NothingToRollBack
     below = session.get_one(RoutingRow, now.below)
-    row = _push(session, now, champion=below.champion, below=below.below, report_id="")
-    return _log(session, actor, "routing.rolled_back", reason, row)
+    moved = stages.move(session, now.champion, Event.ROLL_BACK)
+    moved |= stages.move(session, below.champion, Event.RESTORE)
+    row = _push(session, now, "rollback", _NOBODY, champion=below.champion, below=below.below, report_id="")
+    return _log(session, actor, "routing.rolled_back", reason, row, moved, ended=ended)
+
+
+def share(
+    session: Session,
+    actor: str,
+    reason: str,
+    *,
+    beside: Split = _NOBODY,
+    moved: dict[str, str],
+    ended: tuple[str, str] = ("", ""),
+) -> Routing:
+    """Change who takes part beside the champion; the champion and the way back stay."""
+    now = _newest(session)
+    row = _push(session, now, "split", beside, champion=now.champion, below=now.below, report_id="")
+    return _log(session, actor, "routing.split", reason, row, moved, ended=ended)
+
+
+def _stage(session: Session, digest: str) -> str:
+    return session.get_one(AdapterRow, digest).stage
 
 
 def _newest(session: Session) -> RoutingRow:
     return session.scalars(select(RoutingRow).order_by(RoutingRow.version.desc()).limit(1)).one()
 
 
-def _push(session: Session, now: RoutingRow, *, champion: str, below: int | None, report_id: str) -> RoutingRow:
+def _push(
+    session: Session, now: RoutingRow, kind: str, beside: Split, *, champion: str, below: int | None, report_id: str
+) -> RoutingRow:
     row = RoutingRow(
-        version=now.version + 1, champion=champion, below=below, report_id=report_id, changed_at=datetime.now(UTC)
+        version=now.version + 1,
+        champion=champion,
+        below=below,
+        report_id=report_id,
+        changed_at=datetime.now(UTC),
+        kind=kind,
+        split=beside.split,
+        beside=beside.beside,
+        share_bp=beside.share_bp,
+        sticky_by=beside.sticky_by,
+        rollout_id=beside.rollout_id,
+        step=beside.step,
     )
     session.add(row)
     session.flush()
+    if session.get_bind().dialect.name == "postgresql":
+        # Part of the transaction: it is heard when, and only when, the version is there.
+        session.execute(text("SELECT pg_notify(:channel, :version)"), {"channel": CHANNEL, "version": str(row.version)})
     return row
 
 
-def _log(session: Session, actor: str, kind: str, reason: str, row: RoutingRow) -> Routing:
+def _log(
+    session: Session,
+    actor: str,
+    kind: str,
+    reason: str,
+    row: RoutingRow,
+    moved: dict[str, str],
+    *,
+    ended: tuple[str, str],
+) -> Routing:
     routing = _record(session, row)
-    payload = {
+    payload: dict[str, Any] = {
         "version": routing.version, "champion": routing.champion, "previous": routing.previous,
-        "report_id": row.report_id, "reason": reason,
+        "report_id": row.report_id, "reason": reason, "stages": moved,
     }  # fmt: skip
+    if row.split:
+        payload["beside"] = ledger.beside_json(row)
+    if ended[1]:
+        payload["rollout"] = {"id": ended[0], "outcome": ended[1]}
     ledger.append(session, actor, kind, payload)
     return routing
 
 
 def _record(session: Session, row: RoutingRow) -> Routing:
     previous = "" if row.below is None else session.get_one(RoutingRow, row.below).champion
-    return Routing(row.version, row.champion, previous, row.changed_at)
+    return Routing(
+        row.version, row.champion, previous, row.changed_at, row.split, row.beside, row.share_bp, row.sticky_by,
+        row.rollout_id, row.step,
+    )  # fmt: skip

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ratchet_adapters.registry.policy import PromotionPolicy
+
 __all__ = ["RegistrySettings", "default_url"]
 
 
@@ -21,6 +23,10 @@ class RegistrySettings(BaseModel):
 
     url: str | None = Field(default=None, description="sqlite:///file or postgresql://...; empty: in the state folder")
     busy_timeout_seconds: float = Field(default=30.0, gt=0, le=600, description="how long a writer waits for another")
+
+    policy: PromotionPolicy = Field(
+        default_factory=PromotionPolicy, description="what a promotion needs besides a PASS; the same on every process"
+    )
 
     def database_url(self, state_dir: Path) -> str:
         """Return the URL, given the state folder that holds the default database."""

@@ -28,12 +28,13 @@ def list_(address: Address = DEFAULT_ADDRESS, limit: int = 50, as_json: Json = F
         return print_json(response)
     return table(
         "Adapters",
-        ["digest", "name", "rank", "aliases", "proven", "routable", "by", "run"],
+        ["digest", "name", "rank", "stage", "aliases", "proven", "routable", "by", "run"],
         (
             (
                 short(a.digest),
                 a.name,
                 a.rank,
+                a.stage,
                 ", ".join(a.aliases),
                 f"{a.proof.mean_delta:.2f} nats" if a.HasField("proof") else "no",
                 "yes" if a.routable else "no",
@@ -102,8 +103,23 @@ def promote(
 
 
 @app.command()
+def approve(adapter: Name, address: Address = DEFAULT_ADDRESS, reason: Reason = "", as_json: Json = False) -> None:
+    """Approve an adapter's promotion on its newest PASS; whoever asked for it cannot.
+
+    Example:  ratchet adapters approve 3f9ac01b77de --reason "looked at every flip"
+    """
+    request = pb.ApproveRequest(adapter=adapter, approver=getpass.getuser(), reason=reason)
+    with Ratchet(address) as client:
+        response = client.adapters.Approve(request, timeout=30)
+    if as_json:
+        print_json(response)
+    else:
+        console.print(f"approved: [bold]{short(response.adapter.digest)}[/] ({response.adapter.stage})")
+
+
+@app.command()
 def rollback(address: Address = DEFAULT_ADDRESS, reason: Reason = "", as_json: Json = False) -> None:
-    """Put the previous champion back, at once."""
+    """Take the newest thing out of service, at once: a candidate in shadow or canary, else the champion."""
     with Ratchet(address) as client:
         response = client.adapters.Rollback(pb.RollbackRequest(actor=getpass.getuser(), reason=reason), timeout=120)
     _print_swap(response, as_json)
@@ -113,9 +129,10 @@ def _print_swap(response: pb.PromoteResponse | pb.RollbackResponse, as_json: boo
     if as_json:
         print_json(response)
     else:
+        beside = f"; {response.routing.split}: {short(response.routing.beside)}" if response.routing.split else ""
         console.print(
             f"champion is now [bold]{short(response.routing.champion)}[/] ({response.swap_ms:.0f} ms); "
-            f"before it: {short(response.routing.previous)}"
+            f"before it: {short(response.routing.previous)}{beside}"
         )
 
 

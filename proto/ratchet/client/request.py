@@ -17,6 +17,7 @@ class Options(TypedDict, total=False):
     adapter: str
     tenant: str
     principal: str
+    conversation_id: str
     rail_profile: str
     request_id: str
     priority: PriorityName

@@ -64,6 +64,26 @@ class AdapterServiceStub:
                 request_serializer=ratchet_dot_v1_dot_adapter__pb2.GetTrafficRequest.SerializeToString,
                 response_deserializer=ratchet_dot_v1_dot_adapter__pb2.GetTrafficResponse.FromString,
                 _registered_method=True)
+        self.Approve = channel.unary_unary(
+                '/ratchet.v1.AdapterService/Approve',
+                request_serializer=ratchet_dot_v1_dot_adapter__pb2.ApproveRequest.SerializeToString,
+                response_deserializer=ratchet_dot_v1_dot_adapter__pb2.ApproveResponse.FromString,
+                _registered_method=True)
+        self.BeginRollout = channel.unary_unary(
+                '/ratchet.v1.AdapterService/BeginRollout',
+                request_serializer=ratchet_dot_v1_dot_adapter__pb2.BeginRolloutRequest.SerializeToString,
+                response_deserializer=ratchet_dot_v1_dot_adapter__pb2.BeginRolloutResponse.FromString,
+                _registered_method=True)
+        self.GetRollout = channel.unary_unary(
+                '/ratchet.v1.AdapterService/GetRollout',
+                request_serializer=ratchet_dot_v1_dot_adapter__pb2.GetRolloutRequest.SerializeToString,
+                response_deserializer=ratchet_dot_v1_dot_adapter__pb2.GetRolloutResponse.FromString,
+                _registered_method=True)
+        self.ListRollouts = channel.unary_unary(
+                '/ratchet.v1.AdapterService/ListRollouts',
+                request_serializer=ratchet_dot_v1_dot_adapter__pb2.ListRolloutsRequest.SerializeToString,
+                response_deserializer=ratchet_dot_v1_dot_adapter__pb2.ListRolloutsResponse.FromString,
+                _registered_method=True)
 
 
 class AdapterServiceServicer:
@@ -110,6 +130,32 @@ class AdapterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Approve(self, request, context):
+        """Records somebody's approval of a promotion, on the adapter's newest gate report.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginRollout(self, request, context):
+        """Puts an adapter into service step by step: shadow, canary, champion on probation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRollout(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRollouts(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdapterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +188,26 @@ def add_AdapterServiceServicer_to_server(servicer, server):
                     servicer.GetTraffic,
                     request_deserializer=ratchet_dot_v1_dot_adapter__pb2.GetTrafficRequest.FromString,
                     response_serializer=ratchet_dot_v1_dot_adapter__pb2.GetTrafficResponse.SerializeToString,
+            ),
+            'Approve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Approve,
+                    request_deserializer=ratchet_dot_v1_dot_adapter__pb2.ApproveRequest.FromString,
+                    response_serializer=ratchet_dot_v1_dot_adapter__pb2.ApproveResponse.SerializeToString,
+            ),
+            'BeginRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginRollout,
+                    request_deserializer=ratchet_dot_v1_dot_adapter__pb2.BeginRolloutRequest.FromString,
+                    response_serializer=ratchet_dot_v1_dot_adapter__pb2.BeginRolloutResponse.SerializeToString,
+            ),
+            'GetRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRollout,
+                    request_deserializer=ratchet_dot_v1_dot_adapter__pb2.GetRolloutRequest.FromString,
+                    response_serializer=ratchet_dot_v1_dot_adapter__pb2.GetRolloutResponse.SerializeToString,
+            ),
+            'ListRollouts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRollouts,
+                    request_deserializer=ratchet_dot_v1_dot_adapter__pb2.ListRolloutsRequest.FromString,
+                    response_serializer=ratchet_dot_v1_dot_adapter__pb2.ListRolloutsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -306,6 +372,114 @@ class AdapterService:
             '/ratchet.v1.AdapterService/GetTraffic',
             ratchet_dot_v1_dot_adapter__pb2.GetTrafficRequest.SerializeToString,
             ratchet_dot_v1_dot_adapter__pb2.GetTrafficResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Approve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratchet.v1.AdapterService/Approve',
+            ratchet_dot_v1_dot_adapter__pb2.ApproveRequest.SerializeToString,
+            ratchet_dot_v1_dot_adapter__pb2.ApproveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratchet.v1.AdapterService/BeginRollout',
+            ratchet_dot_v1_dot_adapter__pb2.BeginRolloutRequest.SerializeToString,
+            ratchet_dot_v1_dot_adapter__pb2.BeginRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratchet.v1.AdapterService/GetRollout',
+            ratchet_dot_v1_dot_adapter__pb2.GetRolloutRequest.SerializeToString,
+            ratchet_dot_v1_dot_adapter__pb2.GetRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRollouts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratchet.v1.AdapterService/ListRollouts',
+            ratchet_dot_v1_dot_adapter__pb2.ListRolloutsRequest.SerializeToString,
+            ratchet_dot_v1_dot_adapter__pb2.ListRolloutsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,12 @@ class AdapterServiceStub:
     """Puts the previous champion back. Needs no report and works from every state."""
     GetTraffic: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.GetTrafficRequest, _adapter_pb2.GetTrafficResponse]
     """Who serves what now, and how many requests each adapter has served."""
+    Approve: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.ApproveRequest, _adapter_pb2.ApproveResponse]
+    """Records somebody's approval of a promotion, on the adapter's newest gate report."""
+    BeginRollout: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.BeginRolloutRequest, _adapter_pb2.BeginRolloutResponse]
+    """Puts an adapter into service step by step: shadow, canary, champion on probation."""
+    GetRollout: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.GetRolloutRequest, _adapter_pb2.GetRolloutResponse]
+    ListRollouts: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.ListRolloutsRequest, _adapter_pb2.ListRolloutsResponse]
 
 @_typing.type_check_only
 class AdapterServiceAsyncStub(AdapterServiceStub):
@@ -59,6 +65,12 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     """Puts the previous champion back. Needs no report and works from every state."""
     GetTraffic: _aio.UnaryUnaryMultiCallable[_adapter_pb2.GetTrafficRequest, _adapter_pb2.GetTrafficResponse]  # type: ignore[assignment]
     """Who serves what now, and how many requests each adapter has served."""
+    Approve: _aio.UnaryUnaryMultiCallable[_adapter_pb2.ApproveRequest, _adapter_pb2.ApproveResponse]  # type: ignore[assignment]
+    """Records somebody's approval of a promotion, on the adapter's newest gate report."""
+    BeginRollout: _aio.UnaryUnaryMultiCallable[_adapter_pb2.BeginRolloutRequest, _adapter_pb2.BeginRolloutResponse]  # type: ignore[assignment]
+    """Puts an adapter into service step by step: shadow, canary, champion on probation."""
+    GetRollout: _aio.UnaryUnaryMultiCallable[_adapter_pb2.GetRolloutRequest, _adapter_pb2.GetRolloutResponse]  # type: ignore[assignment]
+    ListRollouts: _aio.UnaryUnaryMultiCallable[_adapter_pb2.ListRolloutsRequest, _adapter_pb2.ListRolloutsResponse]  # type: ignore[assignment]
 
 class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -108,5 +120,35 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_adapter_pb2.GetTrafficResponse, _abc.Awaitable[_adapter_pb2.GetTrafficResponse]]:
         """Who serves what now, and how many requests each adapter has served."""
+
+    @_abc_1.abstractmethod
+    def Approve(
+        self,
+        request: _adapter_pb2.ApproveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_adapter_pb2.ApproveResponse, _abc.Awaitable[_adapter_pb2.ApproveResponse]]:
+        """Records somebody's approval of a promotion, on the adapter's newest gate report."""
+
+    @_abc_1.abstractmethod
+    def BeginRollout(
+        self,
+        request: _adapter_pb2.BeginRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_adapter_pb2.BeginRolloutResponse, _abc.Awaitable[_adapter_pb2.BeginRolloutResponse]]:
+        """Puts an adapter into service step by step: shadow, canary, champion on probation."""
+
+    @_abc_1.abstractmethod
+    def GetRollout(
+        self,
+        request: _adapter_pb2.GetRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_adapter_pb2.GetRolloutResponse, _abc.Awaitable[_adapter_pb2.GetRolloutResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListRollouts(
+        self,
+        request: _adapter_pb2.ListRolloutsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_adapter_pb2.ListRolloutsResponse, _abc.Awaitable[_adapter_pb2.ListRolloutsResponse]]: ...
 
 def add_AdapterServiceServicer_to_server(servicer: AdapterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

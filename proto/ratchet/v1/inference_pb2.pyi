@@ -209,6 +209,7 @@ class GenerateRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """A single user message."""
     adapter: _builtins.str
@@ -223,6 +224,10 @@ class GenerateRequest(_message.Message):
     """Echoed in the receipt; made by the server if empty."""
     principal: _builtins.str
     """The end user or service account on whose behalf this is asked; kept with the exchange."""
+    conversation_id: _builtins.str
+    """Requests with the same one stay on one adapter while a share of the traffic tries another. Empty: the server takes
+    tenant, principal and the conversation's opening for it.
+    """
     @_builtins.property
     def conversation(self) -> Global___Conversation: ...
     @_builtins.property
@@ -239,10 +244,11 @@ class GenerateRequest(_message.Message):
         priority: Global___Priority.ValueType = ...,
         request_id: _builtins.str = ...,
         principal: _builtins.str = ...,
+        conversation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "input", b"input", "prompt", b"prompt", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "conversation", b"conversation", "input", b"input", "principal", b"principal", "priority", b"priority", "prompt", b"prompt", "rail_profile", b"rail_profile", "request_id", b"request_id", "sampling", b"sampling", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "conversation", b"conversation", "conversation_id", b"conversation_id", "input", b"input", "principal", b"principal", "priority", b"priority", "prompt", b"prompt", "rail_profile", b"rail_profile", "request_id", b"request_id", "sampling", b"sampling", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["prompt", "conversation"]  # noqa: Y015
     _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015

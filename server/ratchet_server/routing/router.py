@@ -11,19 +11,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ratchet_adapters.registry import Registry, Routing
+from ratchet_adapters.registry import AdapterNotFound, Registry, Routing
+from ratchet_adapters.rollouts.judging import CANDIDATE, CONTROL
+from ratchet_server.routing.sticky import WHOLE_BP, Sticky, bucket
 
 BASE = "base"
 CHAMPION = "champion"
 PREVIOUS = "previous"
+CANARY = "canary"
+SHADOW = "shadow"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The side a request is counted on, in a step of a rollout."""
+
+    rollout_id: str
+    step: int
+    name: str
 
 
 @dataclass(frozen=True)
 class Route:
-    """The adapter chosen for one request, fixed for its whole life. An empty digest is the base model."""
+    """The adapter chosen for one request, fixed for its whole life. An empty digest is the base model.
+
+    Attributes:
+        digest: The adapter.
+        alias: What led to it.
+        arm: Where the request counts, when it was dealt out in a rollout.
+        shadow: A candidate that shall answer too, unseen; "" for none.
+    """
 
     digest: str
     alias: str
+    arm: Arm | None = None
+    shadow: str = ""
 
 
 class Router:
@@ -47,20 +69,48 @@ class Router:
         self._routing = routing
         return True
 
-    async def resolve(self, name: str) -> Route:
-        """Alias, "base", digest or unique digest prefix; empty means the champion.
+    async def resolve(self, name: str, sticky: Sticky | None = None) -> Route:
+        """Alias, "base", digest or unique digest prefix; empty means whoever is due, or the champion without `sticky`.
 
         Raises:
             AdapterNotFound: nothing has that name.
         """
+        if name == "" and sticky is not None:
+            return self._dealt(sticky)
         if name in ("", CHAMPION):
             return Route(self._routing.champion, CHAMPION)
+        if name in (CANARY, SHADOW):
+            if self._routing.split != name:
+                raise AdapterNotFound(name, f"there is no {name} now")
+            return Route(self._routing.beside, name)
         if name == BASE:
             return Route("", BASE)
         if name == PREVIOUS:
             return Route(self._routing.previous, PREVIOUS)
         record = await asyncio.to_thread(self._registry.adapter, name)
         return Route(record.digest, "" if record.digest.startswith(name) or name.startswith("sha256:") else name)
+
+    def champion(self) -> Route:
+        """The champion, outside any rollout's count."""
+        return Route(self._routing.champion, CHAMPION)
+
+    def _dealt(self, sticky: Sticky) -> Route:
+        now = self._routing
+        if not now.split:
+            return self.champion()
+        place = bucket(now.rollout_id, sticky.key(now.sticky_by))
+        candidate, control = (Arm(now.rollout_id, now.step, name) for name in (CANDIDATE, CONTROL))
+        if now.split == "canary":
+            if place < now.share_bp:
+                return Route(now.beside, CANARY, candidate)
+            return Route(now.champion, CHAMPION, control)
+        if now.split == "holdout":
+            # From the other end: what was a canary keeps the adapter it had.
+            if place >= WHOLE_BP - now.share_bp:
+                return Route(now.beside, PREVIOUS, control)
+            return Route(now.champion, CHAMPION, candidate)
+        shadow = place < now.share_bp
+        return Route(now.champion, CHAMPION, control if shadow else None, now.beside if shadow else "")
 
     @contextmanager
     def serving(self, route: Route) -> Iterator[None]:
@@ -78,4 +128,4 @@ class Router:
 
     def routed(self) -> set[str]:
         """Digests an alias points at, the base model left out."""
-        return {d for d in (self._routing.champion, self._routing.previous) if d}
+        return {d for d in (self._routing.champion, self._routing.previous, self._routing.beside) if d}

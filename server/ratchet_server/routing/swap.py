@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ratchet_adapters.artifacts import ArtifactStore
-from ratchet_adapters.registry import AdapterRecord, Registry, Routing
+from ratchet_adapters.registry import AdapterRecord, Registry, RolloutPlan, RolloutRecord, Routing
 from ratchet_server.engine.engine import Engine
 from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
 from ratchet_server.observability.metrics import Metrics, ProofOutcome
+from ratchet_server.routing.following import Following
 from ratchet_server.routing.router import Router
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Swaps:
         self._verify = verify
         self._proven: dict[str, float] = {}
         self._lock = asyncio.Lock()
-        self._poll: asyncio.Task[None] | None = None
+        self._following = Following(registry, router, ensure=self.ensure, routable=self.routable, swap=self._swapped)
 
     def routable(self, digest: str) -> bool:
         """Loaded and proven; the base model always is."""
@@ -135,6 +136,20 @@ class Swaps:
         await self.usable(routing.champion)
         return swap
 
+    async def begin(self, name: str, plan: RolloutPlan, *, actor: str, reason: str) -> RolloutRecord:
+        """Begins a rollout of a proven adapter.
+
+        Raises:
+            The errors of `ensure` and of `Registry.begin_rollout`: nothing changed.
+        """
+        record = await asyncio.to_thread(self._registry.adapter, name)
+        await self.ensure(record.digest)
+        rollout = await asyncio.to_thread(
+            self._registry.begin_rollout, record.digest, plan=plan, actor=actor, reason=reason
+        )
+        await self._swapped(await asyncio.to_thread(self._registry.routing), time.perf_counter())
+        return rollout
+
     async def _swapped(self, routing: Routing, started: float) -> Swap:
         before = self._router.routing.version
         applied = self._router.apply(routing)
@@ -142,7 +157,8 @@ class Swaps:
         # Not applied: the poll was faster and has counted it, or the champion was promoted once more.
         if applied:
             self._metrics.champion(routing.champion)
-            log.info("champion is %s after %.0f ms", routing.champion[:19] or "base", seconds * 1e3)
+            beside = f", {routing.split} {routing.beside[:19] or 'base'}" if routing.split else ""
+            log.info("champion is %s%s after %.0f ms", routing.champion[:19] or "base", beside, seconds * 1e3)
             await self._count(before, routing.version, seconds)
         return Swap(routing, seconds * 1e3)
 
@@ -157,7 +173,8 @@ class Swaps:
             log.exception("the swaps from version %d to %d of the routing are missing in the metrics", before, version)
             return
         for change in changes:
-            self._metrics.swap(change.kind, seconds)
+            if change.kind != "split":
+                self._metrics.swap(change.kind, seconds)
 
     async def remove(self, name: str) -> None:
         """Takes an unrouted adapter out of the engine; waits for its requests."""
@@ -170,7 +187,8 @@ class Swaps:
                 await self._engine.unload(record.digest)
 
     async def start(self, poll_seconds: float) -> None:
-        """Brings champion and previous up, then follows what other servers change."""
+        """Brings what is routed up, then follows what other servers change: at once where the database tells of it,
+        else within `poll_seconds`."""
         for digest in sorted(self._router.routed(), key=lambda d: d != self._router.routing.champion):
             try:
                 await self.ensure(digest)
@@ -178,27 +196,15 @@ class Swaps:
                 log.exception("adapter %s is routed but cannot be served; its requests are refused", digest)
         table = self._router.routing
         self._metrics.champion(table.champion, since=table.changed_at.timestamp())
-        self._poll = asyncio.create_task(self._follow(poll_seconds), name="routing")
+        self._following.start(poll_seconds)
 
     async def stop(self) -> None:
         """Stops following."""
-        if self._poll:
-            self._poll.cancel()
-            await asyncio.gather(self._poll, return_exceptions=True)
+        await self._following.stop()
 
-    async def _follow(self, poll_seconds: float) -> None:
-        while True:
-            await asyncio.sleep(poll_seconds)
-            try:
-                routing = await asyncio.to_thread(self._registry.routing)
-                if routing.version > self._router.routing.version:
-                    started = time.perf_counter()
-                    if not self.routable(routing.champion):
-                        await self.ensure(routing.champion)
-                    await self._swapped(routing, started)
-            except Exception:
-                # The table in force stays in force: the last known good.
-                log.exception("cannot follow the registry")
+    def look(self) -> None:
+        """Something may have changed: look now, not at the next poll."""
+        self._following.look()
 
     async def _load(self, digest: str) -> None:
         record = await asyncio.to_thread(self._registry.adapter, digest)

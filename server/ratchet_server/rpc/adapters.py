@@ -1,4 +1,4 @@
-"""AdapterService: upload, look, promote, roll back."""
+"""AdapterService: upload, look, approve, roll out, promote, roll back."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from ratchet.v1 import adapter_pb2 as pb
 from ratchet.v1 import adapter_pb2_grpc
-from ratchet_adapters.registry import Registry
+from ratchet_adapters.registry import Registry, RolloutPlan, RolloutRecord
+from ratchet_adapters.rollouts.controller import judged
 from ratchet_server.routing.intake import Intake
 from ratchet_server.routing.router import BASE, Router
 from ratchet_server.routing.swap import Swaps
@@ -21,11 +24,13 @@ from ratchet_server.rpc.guard import Context
 class AdapterService(adapter_pb2_grpc.AdapterServiceServicer):
     """See adapter.proto."""
 
-    def __init__(self, registry: Registry, router: Router, swaps: Swaps, intake: Intake) -> None:
+    def __init__(self, registry: Registry, router: Router, swaps: Swaps, intake: Intake, plan: RolloutPlan) -> None:
+        """`plan`: of rollouts that bring none."""
         self._registry = registry
         self._router = router
         self._swaps = swaps
         self._intake = intake
+        self._plan = plan
 
     async def Register(self, requests: AsyncIterator[pb.RegisterRequest], context: Context) -> pb.RegisterResponse:
         """Upload to a scratch folder, then take in; a broken upload leaves nothing behind."""
@@ -78,11 +83,49 @@ class AdapterService(adapter_pb2_grpc.AdapterServiceServicer):
         swap = await self._swaps.rollback(actor=request.actor or "unknown", reason=request.reason)
         return pb.RollbackResponse(routing=convert.routing(swap.routing), swap_ms=swap.milliseconds)
 
+    async def Approve(self, request: pb.ApproveRequest, context: Context) -> pb.ApproveResponse:
+        """Kept with the report it is about."""
+        record = await asyncio.to_thread(self._registry.adapter, request.adapter)
+        await asyncio.to_thread(self._registry.approve, record.digest, approver=request.approver, reason=request.reason)
+        return pb.ApproveResponse(adapter=await self._adapter(record.digest))
+
+    async def BeginRollout(self, request: pb.BeginRolloutRequest, context: Context) -> pb.BeginRolloutResponse:
+        """From the first step on it goes by itself."""
+        plan = self._plan
+        if request.plan_json:
+            try:
+                plan = RolloutPlan.model_validate_json(request.plan_json)
+            except ValidationError as error:
+                wrong = [(f"plan_json.{'.'.join(map(str, e['loc']))}", e["msg"]) for e in error.errors()]
+                raise FieldsInvalid(wrong) from None
+        rollout = await self._swaps.begin(
+            request.adapter, plan, actor=request.actor or "unknown", reason=request.reason
+        )
+        return pb.BeginRolloutResponse(rollout=convert.rollout(rollout))
+
+    async def GetRollout(self, request: pb.GetRolloutRequest, context: Context) -> pb.GetRolloutResponse:
+        """With the figures of its present or last step."""
+        rollout = await asyncio.to_thread(self._newest, request.rollout_id)
+        if rollout is None:
+            return pb.GetRolloutResponse()
+        judgement = await asyncio.to_thread(judged, self._registry, rollout, rollout.ended_at)
+        return convert.judged_rollout(rollout, judgement)
+
+    async def ListRollouts(self, request: pb.ListRolloutsRequest, context: Context) -> pb.ListRolloutsResponse:
+        """Newest first."""
+        found = await asyncio.to_thread(self._registry.rollouts, request.limit or 100)
+        return pb.ListRolloutsResponse(rollouts=[convert.rollout(r) for r in found])
+
+    def _newest(self, rollout_id: str) -> RolloutRecord | None:
+        found = self._registry.rollout(rollout_id)
+        return found or next(iter(self._registry.rollouts(1)), None)
+
     async def GetTraffic(self, request: pb.GetTrafficRequest, context: Context) -> pb.GetTrafficResponse:
         """Counts of this server since it started."""
         table = self._router.routing
         aliases: dict[str, list[str]] = {}
-        for alias, digest in (("champion", table.champion), ("previous", table.previous)):
+        beside = [(table.split, table.beside)] if table.split in ("shadow", "canary") else []
+        for alias, digest in (("champion", table.champion), ("previous", table.previous), *beside):
             aliases.setdefault(digest, []).append(alias)
         traffic = self._router.traffic()
         response = pb.GetTrafficResponse(routing=convert.routing(table))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -10,7 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ratchet.v1 import adapter_pb2, common_pb2, feedback_pb2, inference_pb2, learning_pb2
 from ratchet_adapters.flags import Flag, Message
-from ratchet_adapters.registry import AdapterRecord, ReportRecord, Routing, RunRecord
+from ratchet_adapters.registry import AdapterRecord, ReportRecord, RolloutRecord, Routing, RunRecord
+from ratchet_adapters.rollouts.judging import Judgement
 from ratchet_server.rpc.errors import FieldsInvalid
 from ratchet_server.serving.exchange import Finished
 
@@ -108,6 +110,7 @@ def adapter(record: AdapterRecord, *, routable: bool) -> adapter_pb2.Adapter:
         created_at=timestamp(record.created_at),
         aliases=record.aliases,
         routable=routable,
+        stage=record.stage,
     )
     if record.proof is not None:
         wire.proof.mean_delta = record.proof.mean_delta
@@ -124,7 +127,48 @@ def routing(table: Routing) -> adapter_pb2.Routing:
         champion=table.champion,
         previous=table.previous,
         changed_at=timestamp(table.changed_at),
+        split=table.split,
+        beside=table.beside,
+        share_bp=table.share_bp,
+        rollout_id=table.rollout_id,
     )
+
+
+def rollout(record: RolloutRecord) -> adapter_pb2.Rollout:
+    """A rollout as ops see it."""
+    return adapter_pb2.Rollout(
+        id=record.id,
+        candidate=record.candidate,
+        champion=record.champion,
+        report_id=record.report_id,
+        plan_json=json.dumps(record.plan),
+        step=record.step,
+        step_kind=record.plan["steps"][record.step]["kind"],
+        outcome=record.outcome,
+        reason=record.reason,
+        requested_by=record.requested_by,
+        started_at=timestamp(record.started_at),
+        step_since=timestamp(record.step_since),
+        ended_at=timestamp(record.ended_at),
+    )
+
+
+def judged_rollout(record: RolloutRecord, judgement: Judgement) -> adapter_pb2.GetRolloutResponse:
+    """A rollout and what its step shows."""
+    wire = adapter_pb2.GetRolloutResponse(rollout=rollout(record), says=judgement.says, why=judgement.reason)
+    for figure in judgement.figures:
+        wire.figures.add(
+            metric=figure.metric,
+            control_trials=figure.control[0],
+            control_events=figure.control[1],
+            candidate_trials=figure.candidate[0],
+            candidate_events=figure.candidate[1],
+            worse=figure.worse,
+            alarm_at=figure.alarm_at,
+            within=figure.within,
+            shown_at=figure.shown_at,
+        )
+    return wire
 
 
 def flag(record: Flag) -> feedback_pb2.Flag:

@@ -91,6 +91,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             adapter=request.adapter,
             tenant=request.tenant,
             principal=request.principal,
+            conversation=request.conversation_id,
             profile=request.rail_profile,
             priority=_PRIORITY[request.priority],
             deadline=context.time_remaining(),

@@ -16,6 +16,7 @@ class Request:
     """One validated request.
 
     Attributes:
+        conversation: what its turns have in common, if the client says so.
         deadline: seconds the client will still wait, None for no limit.
         priority: lower goes first; EVALUATION requests are neither scored nor captured.
     """
@@ -26,6 +27,7 @@ class Request:
     adapter: str = ""
     tenant: str = ""
     principal: str = ""
+    conversation: str = ""
     profile: str = ""
     priority: int = INTERACTIVE
     deadline: float | None = None

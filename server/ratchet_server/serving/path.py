@@ -21,10 +21,13 @@ from ratchet_server.rails.profile import Profile
 from ratchet_server.rails.profiles import RailProfiles
 from ratchet_server.rails.verdict import ALLOWED, Decision, Outcome, Verdict
 from ratchet_server.routing.router import Route, Router
+from ratchet_server.routing.sticky import Sticky, sticky
 from ratchet_server.routing.swap import Swaps
 from ratchet_server.serving.errors import RailFailed
 from ratchet_server.serving.exchange import EVALUATION, Finished, Released, Request, Timings
 from ratchet_server.serving.scoring import ExchangeScores
+from ratchet_server.serving.shadow import Shadow
+from ratchet_server.traffic.arms import ArmCounter, Observation
 from ratchet_server.traffic.capture import Capture
 
 
@@ -63,8 +66,14 @@ class RequestPath:
         capture: Capture,
         metrics: Metrics,
         status_name: Callable[[BaseException], str],
+        *,
+        arms: ArmCounter | None = None,
+        shadow: Shadow | None = None,
     ) -> None:
-        """`status_name`: the name under which clients see an error, for counting errors as they do."""
+        """`status_name`: the name under which clients see an error, for counting errors as they do.
+
+        `arms` and `shadow`: who compares a candidate with the champion; None: nobody does.
+        """
         self._engine = engine
         self._router = router
         self._swaps = swaps
@@ -73,6 +82,8 @@ class RequestPath:
         self._capture = capture
         self._metrics = metrics
         self._status_name = status_name
+        self._arms = arms
+        self._shadow = shadow
 
     async def run(self, request: Request) -> AsyncGenerator[Released | Finished, None]:
         """Released text, then one Finished. Closing the iterator aborts the generation.
@@ -84,8 +95,7 @@ class RequestPath:
         """
         try:
             profile = self._profiles.get(request.profile)
-            route = await self._router.resolve(request.adapter)
-            await self._swaps.usable(route.digest)
+            route = await self._route(request)
         except Exception as error:
             self._metrics.request_failed(request.adapter, request.profile, self._status_name(error), started=False)
             raise
@@ -100,6 +110,18 @@ class RequestPath:
             if not tally.counted:
                 self._metrics.request_failed(route.digest, profile.name, self._status_name(error))
             raise
+
+    async def _route(self, request: Request) -> Route:
+        """Who answers. A canary that cannot be served here leaves its requests to the champion, uncounted."""
+        # What is evaluated is no traffic.
+        dealt = None if request.priority >= EVALUATION else _sticky(request)
+        route = await self._router.resolve(request.adapter, dealt)
+        aside = route.arm is not None and route.digest != self._router.routing.champion
+        if aside and not self._swaps.routable(route.digest):
+            # Nobody waits for a load, or fails, because of a rollout.
+            route = self._router.champion()
+        await self._swaps.usable(route.digest)
+        return route
 
     async def _serve(
         self, request: Request, route: Route, profile: Profile, tally: _Tally
@@ -211,7 +233,18 @@ class RequestPath:
         tally.counted = True
         if request.priority < EVALUATION:
             self._capture.record(_exchange(request, done, tally))
+            self._watch(request, route, profile, done)
         return done
+
+    def _watch(self, request: Request, route: Route, profile: Profile, done: Finished) -> None:
+        """Tell whoever compares the two arms of a rollout. Never waits, never fails."""
+        if self._arms is None or route.arm is None:
+            return
+        seen = Observation(done.finish_reason, done.scores, done.timings.total_ms)
+        if route.shadow and self._shadow is not None:
+            self._shadow.offer(request, route, profile, seen)
+        elif not route.shadow:
+            self._arms.observe(route.arm, seen)
 
     def _count_verdicts(self, adapter: str, profile: str, verdicts: tuple[Verdict, ...]) -> None:
         for v in verdicts:
@@ -223,6 +256,15 @@ class RequestPath:
                 seconds=v.duration_ms / 1e3,
                 adapter=adapter,
             )
+
+
+def _sticky(request: Request) -> Sticky:
+    return sticky(
+        tenant=request.tenant,
+        principal=request.principal,
+        conversation_id=request.conversation,
+        messages=request.messages,
+    )
 
 
 def _merge(first: tuple[Verdict, ...], second: tuple[Verdict, ...]) -> tuple[Verdict, ...]:

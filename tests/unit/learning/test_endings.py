@@ -23,7 +23,7 @@ from ratchet_adapters.learning import (
 from ratchet_adapters.learning.second_chance import SecondChance
 from ratchet_adapters.learning.trail import Trail
 from ratchet_adapters.learning.workbench import Workbench
-from ratchet_adapters.registry import AdapterRecord, Registry, ReportRecord, RunState
+from ratchet_adapters.registry import AdapterRecord, Proof, Registry, ReportRecord, RunState
 
 CANDIDATE = "sha256:" + "c" * 64
 BASE = "sha256:" + "b" * 64
@@ -71,6 +71,19 @@ def test_a_promotion_rolled_back_while_the_learner_was_down_is_not_done_again(be
     bench.registry.rollback(actor="operator", reason="it misbehaved")
     with pytest.raises(PromotionRefused, match="routing went from version"):
         proving.promote(bench, trail, bench.progress(trail.run_id))
+    assert bench.registry.routing().champion == ""
+
+
+def test_a_rollout_is_begun_once_and_told_of(bench: Workbench, trail: Trail) -> None:
+    settings = bench.settings.model_copy(update={"staged_promotion": True})
+    staged = Workbench(settings, bench.registry, bench.flags, bench.artifacts)
+    bench.registry.record_proof(CANDIDATE, Proof(1.0, 2.0, 8, (1.0,), datetime.now(UTC)))
+    begun = bench.registry.begin_rollout(CANDIDATE, actor="learner", reason="its answer was lost")
+    # Nobody listens where the server should be: asking again would fail.
+    again = proving.promote(staged, trail, bench.progress(trail.run_id))
+    assert (again.promoted, len(bench.registry.rollouts())) == (False, 1)
+    steps.conclude(staged, again.with_(method="sft-refusal"), bench.progress(trail.run_id))
+    assert begun.id in bench.registry.run(trail.run_id).detail
     assert bench.registry.routing().champion == ""
 
 

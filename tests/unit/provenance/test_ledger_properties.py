@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,14 @@ def forge(world: World, keep: int) -> None:
         connection.execute("DELETE FROM ledger WHERE seq > ?", (keep,))
         connection.execute("UPDATE ledger_head SET seq = ?, hash = ?", (keep, last))
         connection.execute("DELETE FROM routing WHERE version > 0")
+        stages: dict[str, str] = {}
+        for (payload,) in connection.execute("SELECT payload FROM ledger ORDER BY seq").fetchall():
+            stages |= json.loads(payload).get("stages", {})
+        for (digest,) in connection.execute("SELECT digest FROM adapters").fetchall():
+            if digest in stages:
+                connection.execute("UPDATE adapters SET stage = ? WHERE digest = ?", (stages[digest], digest))
+            else:
+                connection.execute("DELETE FROM adapters WHERE digest = ?", (digest,))
 
 
 def test_a_forged_end_is_found_by_a_head_that_was_kept(world: World) -> None:

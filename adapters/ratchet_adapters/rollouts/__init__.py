@@ -1,0 +1,1 @@
+"""Whether a candidate in live traffic goes on, goes back, or has shown nothing."""
