@@ -56,7 +56,10 @@ class PolicySettings(AdapterRecipe):
     helpful: RewardChoice = Field(RewardChoice(name="helpful-rules"), description="The first factor of the reward.")
     safe: RewardChoice = Field(RewardChoice(name="safe-rules"), description="The second factor of the reward.")
     needless_refusal: float = Field(
-        1.0, ge=0, description="Taken off the reward of an answer that refuses a benign prompt."
+        0.25,
+        ge=0,
+        description="Taken off the reward of an answer that refuses a benign prompt. At 1 a needless refusal costs "
+        "four times what a right one is worth, and the policy learns to answer everything.",
     )
     rules: Mapping[str, Rule] = Field(
         default_factory=dict,

@@ -45,7 +45,7 @@ class ReroutingOptions(BaseModel):
         "(SmolLM2's go from 50 to 700).",
     )
     retain_factor: float = Field(
-        4.0,
+        1.5,
         gt=0,
         description="Multiplies the distance. A relative distance is at most about 1 where an absolute one is as large "
         "as the states are long; without a factor rerouting would outweigh retaining and spoil everything. Use 1 with "
@@ -67,7 +67,7 @@ class ReroutingSettings(SftSettings):
     contrast and replay are taught as well.
     """
 
-    learning_rate: float = Field(1e-3, gt=0, description="Peak; warm-up, then cosine to zero.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak; warm-up, then cosine to zero.")
     target_modules: tuple[Module, ...] = Field(
         ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
         min_length=1,
@@ -76,11 +76,17 @@ class ReroutingSettings(SftSettings):
     alpha: int = Field(16, ge=1, description="LoRA alpha; the change is scaled by alpha / rank.")
     first_layer: float = Field(0.0, ge=0, lt=1, description="Depth at which adapters begin, as a share of the layers.")
     last_layer: float = Field(0.67, gt=0, le=1, description="Depth at which adapters end, as a share of the layers.")
-    epochs: float = Field(2.0, gt=0, le=20, description="Passes over the train rows.")
+    epochs: float = Field(
+        4.0,
+        gt=0,
+        le=20,
+        description="Passes over the train rows. The cosine has no slope where training begins: with fewer than about "
+        "fifty steps, a lower learning rate or a larger retain_factor nothing is rerouted.",
+    )
     anchor_weight: float = Field(
-        0.0,
+        1.0,
         ge=0,
-        description="Weight of KL(base || adapter) on one plain text per step. Retaining does its work already.",
+        description="Weight of KL(base || adapter) on one plain text per step.",
     )
     terms: Mapping[str, TermChoice] = Field(
         default_factory=lambda: {NAME: TermChoice(weight=Fixed(value=1.0))},

@@ -57,8 +57,10 @@ def cure(bench: Bench, work: Path, **recipe: Any) -> dict[str, Any]:
     )  # fmt: skip
     pairs = replace(bench, dataset=_written([*refusing, *contrast], work / "pairs"))
     cured = trained(
-        pairs, work / "dpo", "dpo", inputs={"over-refusing": alone.adapter}, start="over-refusing", **recipe
-    )
+        pairs, work / "dpo", "dpo",
+        inputs={"over-refusing": alone.adapter},
+        **{**recipe, "start": "over-refusing", "learning_rate": 5e-4},
+    )  # fmt: skip
     models = {
         "base": loaded(bench.base),
         "refusals alone": loaded(bench.base, alone.adapter),

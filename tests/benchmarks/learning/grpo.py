@@ -27,7 +27,7 @@ from ratchet_adapters.training.settings import ProcessSettings
 __all__ = ["measure", "measure_policy", "seed_rows"]
 
 _BOUNDED = {
-    "batch_size": 16, "answer_tokens": 14, "temperature": 0.7, "learning_rate": 1e-3, "guide_share": 0.0, "seed": 0,
+    "batch_size": 16, "answer_tokens": 14, "temperature": 0.7, "learning_rate": 7e-4, "seed": 0,
 }  # fmt: skip
 """Four prompts of four short answers a step: what two CPU threads do in minutes."""
 
