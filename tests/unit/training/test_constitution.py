@@ -11,17 +11,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import grpc
 import pytest
-import yaml
 
-from ratchet.v1 import common_pb2, inference_pb2, inference_pb2_grpc
 from ratchet_adapters.datasets.bank import load_bank
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, Split, rows_digest
-from ratchet_adapters.training.constitution.critic import ChatCritic, Message, TemplateCritic
+from ratchet_adapters.training.constitution.critic import ChatCritic, TemplateCritic
 from ratchet_adapters.training.constitution.endpoint import EndpointChat, EndpointSettings
 from ratchet_adapters.training.constitution.errors import (
-    ConstitutionInvalid,
     CriticAnswerInvalid,
     CriticRefused,
     CriticUnavailable,
@@ -31,7 +27,6 @@ from ratchet_adapters.training.constitution.errors import (
 from ratchet_adapters.training.constitution.kept import KeptChat
 from ratchet_adapters.training.constitution.principles import read_constitution
 from ratchet_adapters.training.constitution.revise import revise
-from ratchet_adapters.training.constitution.served import ServedChat
 from ratchet_adapters.training.methods import method
 from ratchet_adapters.training.trainers.ratings import RowRatings
 
@@ -120,54 +115,6 @@ def run(endpoint, rows, folder=None, judge=None, rounds=1, **changes):
 
 
 # Principles
-
-
-def test_the_shipped_principles_cover_every_category_and_benign_prompts():
-    found = read_constitution()
-    for category in load_bank().categories:
-        assert found.drawn(harmful("x", category=category), 9, 0)
-    assert [one.name for one in found.drawn(benign("x"), 9, 0)] == ["no-needless-refusal"]
-    assert found.drawn(replace(benign("x"), kind=RowKind.REPLAY), 9, 0) == []
-    assert found.drawn(harmful("x"), 2, 0) == found.drawn(harmful("x"), 2, 0)
-
-
-GOOD = {"name": "one", "applies_to": ["harmful"], "critique": "What is wrong?", "revision": "Write it again."}
-
-
-def test_a_file_of_ones_own_is_read_and_its_digest_follows_its_content(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump({"principles": [GOOD]}))
-    first = read_constitution(path)
-    path.write_text(yaml.safe_dump({"principles": [{**GOOD, "revision": "Write it anew."}]}))
-    assert first.digest != read_constitution(path).digest
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        ("", "dictionary"),
-        ("principles: []", "at least 1"),
-        (yaml.safe_dump({"principles": [{**GOOD, "critiqe": "x"}]}), "critiqe"),
-        (yaml.safe_dump({"principles": [{k: v for k, v in GOOD.items() if k != "revision"}]}), "revision"),
-        (yaml.safe_dump({"principles": [{**GOOD, "applies_to": ["everything"]}]}), "applies_to"),
-        (yaml.safe_dump({"principles": [{**GOOD, "critique": " "}]}), "critique"),
-        (yaml.safe_dump({"principles": [GOOD, {**GOOD, "applies_to": ["benign"]}]}), "same name"),
-        ("a: &x [1]\nprinciples: *x", "alias"),
-        ("principles: [", "Error"),
-        ("!!python/object/apply:os.system ['true']", "Error"),
-        (b"\xff\xfe\x00", "Error"),
-    ],
-)
-def test_a_file_that_can_not_be_used_is_a_typed_error(tmp_path, content, problem):
-    path = tmp_path / "bad.yaml"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ConstitutionInvalid, match=problem):
-        read_constitution(path)
-    with pytest.raises(ConstitutionInvalid):
-        read_constitution(tmp_path / "absent.yaml")
-
-
-# Revision
 
 
 def test_a_draft_is_criticised_and_written_anew_and_serves_both_kinds_of_training(endpoint):
@@ -313,65 +260,6 @@ def test_a_damaged_kept_answer_is_asked_for_again(endpoint, tmp_path):
 
 
 # The served model
-
-
-class Served(inference_pb2_grpc.InferenceServiceServicer):
-    def __init__(self, reply, code=None):
-        self.reply, self.code, self.asked = reply, code, []
-
-    async def Generate(self, request, context):
-        self.asked.append(request)
-        if self.code is not None:
-            await context.abort(self.code, "no")
-        return self.reply
-
-
-def served(reply, code=None):
-    async def work():
-        servicer = Served(reply, code)
-        server = grpc.aio.server()
-        inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        try:
-            async with ServedChat(f"127.0.0.1:{port}", base_fingerprint="sha256:b") as chat:
-                return await chat.answer(
-                    [Message("user", "a"), Message("assistant", "b"), Message("user", "c")]
-                ), servicer
-        finally:
-            await server.stop(None)
-
-    return asyncio.run(work())
-
-
-def test_the_served_model_is_asked_alone_without_rails_and_with_the_whole_conversation():
-    stop = inference_pb2.FINISH_REASON_STOP
-    text, servicer = served(inference_pb2.GenerateResponse(text=" It gives steps. ", finish_reason=stop))
-    (request,) = servicer.asked
-    assert text == "It gives steps."
-    assert (request.adapter, request.rail_profile) == ("base", "off")
-    assert [turn.content for turn in request.conversation.messages] == ["a", "b", "c"]
-    assert request.priority == inference_pb2.PRIORITY_EVALUATION
-
-
-def test_the_served_models_failures_are_typed():
-    stop, blocked = inference_pb2.FINISH_REASON_STOP, inference_pb2.FINISH_REASON_BLOCKED_INPUT
-    reply = inference_pb2.GenerateResponse
-    adapter = common_pb2.Receipt(adapter_digest="sha256:a")
-    for bad in (
-        reply(text="", finish_reason=stop),
-        reply(text="x", finish_reason=blocked),
-        reply(text="x", finish_reason=stop, receipt=adapter),
-    ):
-        with pytest.raises(CriticAnswerInvalid):
-            served(bad)
-    with pytest.raises(CriticUnavailable):
-        served(reply(), grpc.StatusCode.RESOURCE_EXHAUSTED)
-    with pytest.raises(CriticRefused):
-        served(reply(), grpc.StatusCode.PERMISSION_DENIED)
-
-
-# The method
 
 
 def test_the_method_trains_on_a_revised_dataset_and_on_no_other(make_job, tmp_path):

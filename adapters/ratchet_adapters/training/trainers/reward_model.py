@@ -24,6 +24,9 @@ _KINDS = {
     "overall": (RowKind.REFUSAL, RowKind.CONTRAST, RowKind.REPLAY),
 }
 
+_TRAIN_SCORED = 64
+"""Train pairs that are scored at the end: enough for their middle and for how far they are overfitted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -55,12 +58,12 @@ def train(job: TrainingJob, on_progress: OnProgress | None = None) -> TrainingRe
     network.eval()
     tokenizer = session.tokenizer
     settings = cast(RewardModelSettings, job.settings)
-    margins = {
-        split: _margins(
-            network, pairs(session.rows(*_KINDS[settings.head], split=split), tokenizer, settings), tokenizer
-        )
-        for split in Split
-    }
+    margins = {}
+    for split in Split:
+        found = pairs(session.rows(*_KINDS[settings.head], split=split), tokenizer, settings)
+        if split is Split.TRAIN:
+            found = Random(settings.seed).sample(found, min(len(found), _TRAIN_SCORED))
+        margins[split] = _margins(network, found, tokenizer)
     save_reward_model(job, session.dataset, trained, settings.head, margins)
     return replace(result, adapter=job.output)
 
