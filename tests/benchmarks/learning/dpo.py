@@ -22,6 +22,9 @@ from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, rea
 _CURE = 80
 """Pairs of either sort that the cure is made with."""
 
+_FEW = 16
+"""Benign prompts in the training that refuses too much."""
+
 
 def measure(base: Path, work: Path, *, quick: bool) -> dict[str, Any]:
     """Train on seed pairs and compare held-out margins, then cure a model that refuses too much."""
@@ -30,7 +33,7 @@ def measure(base: Path, work: Path, *, quick: bool) -> dict[str, Any]:
     result = trained(bench, work / "dpo", "dpo", **recipe)
     found = compared(bench, result)
     repair = cure(bench, work / "cure", **recipe)
-    before, after = (repair[name]["over_refusal"] for name in ("refusals alone", "then dpo"))
+    before, after = (repair[name]["over_refusal"] for name in ("nearly refusals alone", "then dpo"))
     found["target"]["yardstick"] += (
         f"; a start that refuses {before['value']:.0%} of held-out twins refuses fewer (measured: {after['value']:.0%})"
     )
@@ -39,7 +42,7 @@ def measure(base: Path, work: Path, *, quick: bool) -> dict[str, Any]:
 
 
 def cure(bench: Bench, work: Path, **recipe: Any) -> dict[str, Any]:
-    """Return refusal on held-out harmful prompts and twins: of the base, after refusals alone, after `dpo` from there.
+    """Return refusal on held-out harmful prompts and twins: of the base, after nearly refusals alone, after `dpo`.
 
     The repair starts from the adapter at fault and is pulled back to the base model, which answers: its reference.
 
@@ -51,19 +54,19 @@ def cure(bench: Bench, work: Path, **recipe: Any) -> dict[str, Any]:
     rows = read_dataset(bench.dataset).rows
     refusing = [row for row in rows if row.kind is RowKind.REFUSAL][:_CURE]
     contrast = [row for row in rows if row.kind is RowKind.CONTRAST][:_CURE]
-    alone = trained(
-        replace(bench, dataset=_written(refusing, work / "refusals")),
-        work / "sft", "sft-refusal", epochs=2.0, batch_size=8, anchor_weight=0.0,
+    start = trained(
+        replace(bench, dataset=_written([*refusing, *contrast[:_FEW]], work / "refusals")),
+        work / "sft", "sft-refusal", epochs=2.0, batch_size=8,
     )  # fmt: skip
     pairs = replace(bench, dataset=_written([*refusing, *contrast], work / "pairs"))
     cured = trained(
         pairs, work / "dpo", "dpo",
-        inputs={"over-refusing": alone.adapter},
+        inputs={"over-refusing": start.adapter},
         **{**recipe, "start": "over-refusing", "learning_rate": 5e-4},
     )  # fmt: skip
     models = {
         "base": loaded(bench.base),
-        "refusals alone": loaded(bench.base, alone.adapter),
+        "nearly refusals alone": loaded(bench.base, start.adapter),
         "then dpo": loaded(bench.base, cured.adapter),
     }
     return {name: _refusal_rates(model, bench) for name, model in models.items()}

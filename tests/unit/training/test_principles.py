@@ -8,20 +8,24 @@ import pytest
 import yaml
 
 from ratchet_adapters.datasets.bank import load_bank
-from ratchet_adapters.datasets.dataset import RowKind
+from ratchet_adapters.datasets.dataset import Row, RowKind, Split
 from ratchet_adapters.training.constitution.errors import (
     ConstitutionInvalid,
 )
 from ratchet_adapters.training.constitution.principles import read_constitution
 
 
+def row(kind, category=""):
+    return Row("r", kind, Split.TRAIN, category, "x", "", "seed", (), 0)
+
+
 def test_the_shipped_principles_cover_every_category_and_benign_prompts():
-    found = read_constitution()
+    found, harmful, benign = read_constitution(), row(RowKind.REFUSAL, "cybercrime"), row(RowKind.CONTRAST)
     for category in load_bank().categories:
-        assert found.drawn(harmful("x", category=category), 9, 0)
-    assert [one.name for one in found.drawn(benign("x"), 9, 0)] == ["no-needless-refusal"]
-    assert found.drawn(replace(benign("x"), kind=RowKind.REPLAY), 9, 0) == []
-    assert found.drawn(harmful("x"), 2, 0) == found.drawn(harmful("x"), 2, 0)
+        assert found.drawn(row(RowKind.REFUSAL, category), 9, 0)
+    assert [one.name for one in found.drawn(benign, 9, 0)] == ["no-needless-refusal"]
+    assert found.drawn(replace(benign, kind=RowKind.REPLAY), 9, 0) == []
+    assert found.drawn(harmful, 2, 0) == found.drawn(harmful, 2, 0)
 
 
 GOOD = {"name": "one", "applies_to": ["harmful"], "critique": "What is wrong?", "revision": "Write it again."}
