@@ -69,7 +69,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
             step_backoff_s=0.05,
             process=ProcessSettings(nice=0, threads=1),
             # Answers of another length than those of the evaluation, so that the two are counted apart.
-            trigger_scan=CandidateScan(enabled=True, max_tokens=24, max_phrases=2, prompts=40, confirm=1),
+            trigger_scan=CandidateScan(
+                enabled=True, max_tokens=24, max_phrases=2, prompts=24, confirm=1, confirm_prompts=12
+            ),
             evaluation=EvalSettings(retry_initial_s=0.05, retry_max_s=0.2),
         )
         learners = Learners(settings)
@@ -97,7 +99,7 @@ KILLS = (
 )  # fmt: skip
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_a_learner_killed_in_each_step_ends_with_one_adapter_one_report_and_one_promotion(world: World) -> None:
     flag_harmful_prompts(world.registry)
     run_id = world.registry.create_run(
