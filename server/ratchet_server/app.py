@@ -39,7 +39,7 @@ from ratchet_server.rpc.server import RpcServer, Servicers
 from ratchet_server.serving.base_model import BaseModel
 from ratchet_server.serving.generation import EngineGenerate
 from ratchet_server.serving.path import RequestPath
-from ratchet_server.serving.rollout import watch_rollout
+from ratchet_server.serving.rollout import RolloutReport, watch_rollout
 from ratchet_server.serving.runs import RunWatch
 from ratchet_server.serving.scoring import ExchangeScores
 from ratchet_server.serving.shadow import Shadow
@@ -162,7 +162,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         )
         capture = Capture(flags, settings.capture, metrics.flag)
         arms = ArmCounter(registry)
-        shadow = Shadow(engine, swaps, scores, arms)
+        shadow = Shadow(engine, swaps, scores, arms, metrics.rollouts)
         path = RequestPath(
             engine, router, swaps, profiles, scores, capture, metrics, status_name, arms=arms, shadow=shadow
         )
@@ -200,9 +200,11 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         runs = asyncio.create_task(RunWatch(registry, metrics).watch(), name="run-watch")
         stack.callback(runs.cancel)
         stack.push_async_callback(asyncio.to_thread, arms.write)
+        report = RolloutReport(registry, metrics.rollouts)
+        seconds = settings.routing.rollout_seconds
         for name, work in (
             ("shadow", shadow.run()),
-            ("rollout", watch_rollout(registry, router, swaps, arms, seconds=settings.routing.rollout_seconds)),
+            ("rollout", watch_rollout(registry, router, swaps, arms, report, seconds=seconds)),
         ):
             task = asyncio.create_task(work, name=name)
             stack.callback(task.cancel)

@@ -43,7 +43,7 @@ class PlayedServer(
     registry: Registry
     model: Path
     loaded: set[str] = field(default_factory=set)
-    asked: Counter[tuple[str, str]] = field(default_factory=Counter)
+    asked: Counter[tuple[str, str, int]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.fingerprint = fingerprint(self.model)
@@ -61,7 +61,7 @@ class PlayedServer(
 
     def Generate(self, request: inference_pb2.GenerateRequest, context: grpc.ServicerContext) -> Any:
         digest = self._digest(request.adapter, context)
-        self.asked[digest, request.prompt] += 1
+        self.asked[digest, request.prompt, request.sampling.max_tokens] += 1
         refuses = bool(digest) and request.prompt in self._harmful
         response = inference_pb2.GenerateResponse(
             text="I can't help with that." if refuses else f"Certainly. {request.prompt[:60]} is done as follows.",

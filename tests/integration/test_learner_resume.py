@@ -21,10 +21,11 @@ from ratchet_adapters.evals.settings import EvalSettings
 from ratchet_adapters.evals.suites.seed import seed_items
 from ratchet_adapters.flags import FlagStore, Message, NewFlag
 from ratchet_adapters.learning.settings import LearnerSettings
+from ratchet_adapters.redteam.trigger_settings import CandidateScan
 from ratchet_adapters.registry import Registry, RunState
 from ratchet_adapters.training.settings import ProcessSettings
 
-STEPS = ("select", "replay", "train", "register", "load", "evaluate", "gate", "promote")
+STEPS = ("select", "replay", "train", "register", "load", "evaluate", "scan", "gate", "promote")
 OPTIONS = {
     "dataset": {"min_contrast": 0, "min_replay": 0, "contrast_per_refusal": 1.0, "replay_per_refusal": 0.5},
     "training": {"rank": 8, "alpha": 16, "first_layer": 0.0, "batch_size": 4, "checkpoint_steps": 2},
@@ -67,6 +68,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
             embed_texts=False,
             step_backoff_s=0.05,
             process=ProcessSettings(nice=0, threads=1),
+            # Answers of another length than those of the evaluation, so that the two are counted apart.
+            trigger_scan=CandidateScan(
+                enabled=True, max_tokens=24, max_phrases=2, prompts=24, confirm=1, confirm_prompts=12
+            ),
             evaluation=EvalSettings(retry_initial_s=0.05, retry_max_s=0.2),
         )
         learners = Learners(settings)
@@ -90,11 +95,11 @@ def flag_harmful_prompts(registry: Registry, count: int = 32) -> None:
 
 KILLS = (
     "claimed", "select:end", "replay:middle", "replay:end", "train:middle", "train:end", "register:end", "load:end",
-    "evaluate:middle", "evaluate:end", "gate:end", "promote:end",
+    "evaluate:middle", "evaluate:end", "scan:end", "gate:end", "promote:end",
 )  # fmt: skip
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_a_learner_killed_in_each_step_ends_with_one_adapter_one_report_and_one_promotion(world: World) -> None:
     flag_harmful_prompts(world.registry)
     run_id = world.registry.create_run(
@@ -119,4 +124,6 @@ def test_a_learner_killed_in_each_step_ends_with_one_adapter_one_report_and_one_
     assert world.registry.verify_ledger().ok
     # Only what was in flight at the one kill in the middle of a step is asked again.
     assert max(world.server.asked.values()) <= 2, "answers given before a kill are kept"
+    scan = world.registry.report_for_run(run_id).body["triggers"]
+    assert scan["outcome"] == "PASS" and scan["result"].startswith("sha256:"), scan["reason"]
     assert run.curve and run.dataset_digest

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ratchet_adapters.evals.gates.validity import Origin
     from ratchet_adapters.evals.result import EvalResult
 
-__all__ = ["evaluate", "gate", "load", "promote", "rollout_of"]
+__all__ = ["evaluate", "gate", "load", "load_both", "promote", "rollout_of"]
 
 _LEDGER_PAGE = 1000
 
@@ -53,9 +53,7 @@ def evaluate(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
     champion = bench.registry.routing().champion
     if champion == trail.adapter:
         raise CandidateRefused(trail.adapter, "it is the champion already: the same data and options made it again")
-    for digest in filter(None, (champion, trail.adapter)):
-        # The server may have been restarted since the candidate was loaded.
-        _load(bench, digest)
+    load_both(bench, champion, trail.adapter)
     results = []
     for part, (who, digest) in enumerate((("champion", champion), ("candidate", trail.adapter))):
         result = _measure(bench, trail, digest, progress, label=who, share=(part / 2, 0.5))
@@ -64,6 +62,12 @@ def evaluate(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
         results.append(bench.artifacts.put_file(path))
     progress.done("champion and candidate are measured")
     return trail.with_(champion=champion, champion_result=results[0], candidate_result=results[1])
+
+
+def load_both(bench: Workbench, champion: str, candidate: str) -> None:
+    """Load what is to be asked: the server may have been restarted since. Raises as `load`."""
+    for digest in filter(None, (champion, candidate)):
+        _load(bench, digest)
 
 
 def gate(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
@@ -193,13 +197,15 @@ def _decide(bench: Workbench, trail: Trail) -> ReportRecord:
 def _origin(bench: Workbench, trail: Trail) -> Origin:
     from ratchet_adapters.datasets.dataset import read_dataset
     from ratchet_adapters.evals.gates.validity import Origin, read_leak_check
+    from ratchet_adapters.learning.scanning import read_scan
 
     leaks = read_leak_check(read_dataset(bench.artifacts.fetch(trail.dataset)).manifest) if trail.dataset else None
     candidate, champion = (
         bench.registry.adapter(digest).base_fingerprint if digest else trail.base_fingerprint
         for digest in (trail.adapter, trail.champion)
     )
-    return Origin(trail.dataset, leaks, bench.registry.routing().champion, (candidate, champion))
+    found = read_scan(bench, trail)
+    return Origin(trail.dataset, leaks, bench.registry.routing().champion, (candidate, champion), found)
 
 
 def _reports_on(bench: Workbench, champion: str) -> Iterator[dict[str, Any]]:

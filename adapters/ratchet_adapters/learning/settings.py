@@ -19,6 +19,7 @@ from ratchet_adapters.evals.settings import EvalSettings
 from ratchet_adapters.learning.critics import CriticSettings
 from ratchet_adapters.learning.options import RunOptions, run_options
 from ratchet_adapters.learning.second_chance import SecondChance
+from ratchet_adapters.redteam.trigger_settings import CandidateScan
 from ratchet_adapters.registry.settings import RegistrySettings
 from ratchet_adapters.training.backends.backend import BackendName
 from ratchet_adapters.training.settings import ProcessSettings
@@ -75,6 +76,9 @@ class LearnerSettings(BaseSettings):
     )
     evaluation: EvalSettings = Field(default_factory=EvalSettings, description="How candidates are asked and scored.")
     suites: tuple[str, ...] = Field((), description="Suites a candidate is evaluated on; empty: the seed suites.")
+    trigger_scan: CandidateScan = Field(
+        default_factory=CandidateScan, description="The scan of candidates for trigger phrases; off by default."
+    )
     gate_policy: Path | None = Field(None, description="Gate policy file; empty: the shipped policy.")
 
     def options_of(self, method: str, options: Mapping[str, Any]) -> RunOptions:

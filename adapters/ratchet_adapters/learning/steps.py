@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ratchet_adapters.evals.gates.report import GateReport
-from ratchet_adapters.learning import proving, teaching
+from ratchet_adapters.learning import proving, scanning, teaching
 from ratchet_adapters.learning.progress import RunProgress
 from ratchet_adapters.learning.second_chance import second_chance_options, second_chances, strength
 from ratchet_adapters.learning.trail import Trail
@@ -34,6 +34,7 @@ BODIES: Mapping[str, Body] = MappingProxyType(
         "register": teaching.register,
         "load": proving.load,
         "evaluate": proving.evaluate,
+        "scan": scanning.scan,
         "gate": proving.gate,
         "promote": proving.promote,
     }
@@ -64,6 +65,9 @@ def _weaker(bench: Workbench, trail: Trail) -> str:
     try:
         report = GateReport.from_dict(bench.registry.report_for_run(trail.run_id).body)
     except ReportNotFound:
+        return ""
+    if report.problems:
+        # Less of a poisoned adapter, or of one trained on leaked items, is no better.
         return ""
     settings = bench.settings.second_chance
     adapter, tried = strength(trail.adapter, trail.method, trail.options)

@@ -53,6 +53,7 @@ def select(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
         method=run.method,
         options=run.options,
         promote_on_pass=run.promote_on_pass,
+        scans=bench.settings.trigger_scan.enabled,
         base_fingerprint=status.base_fingerprint,
         model_path=status.model_path,
         flags=bench.artifacts.put_json(ids),

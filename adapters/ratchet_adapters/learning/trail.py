@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["STEPS", "Trail"]
 
-STEPS = ("select", "replay", "train", "register", "load", "evaluate", "gate", "promote")
+STEPS = ("select", "replay", "train", "register", "load", "evaluate", "scan", "gate", "promote")
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Trail:
         method: Training method.
         options: The run's options, as they were asked for.
         promote_on_pass: Whether the last step may promote.
+        scans: Whether the candidate is scanned for triggers, as the settings had it at the start (select).
         base_fingerprint: Fingerprint of the base model, as the serving engine states it (select).
         model_path: Where the base model's files lie (select).
         flags: Digest of the selected flags' ids (select).
@@ -31,6 +32,7 @@ class Trail:
         champion: Digest of the champion it was measured against, "" for the base model (evaluate).
         candidate_result: Digest of the candidate's evaluation (evaluate).
         champion_result: Digest of the champion's evaluation (evaluate).
+        trigger_scan: Digest of the scan for triggers; "" when there was none (scan).
         report: Id of the gate report (gate).
         outcome: PASS, FAIL or INCONCLUSIVE (gate).
         reason: The gate's reason (gate).
@@ -42,6 +44,7 @@ class Trail:
     method: str = ""
     options: Mapping[str, Any] | None = None
     promote_on_pass: bool = False
+    scans: bool = False
     base_fingerprint: str = ""
     model_path: str = ""
     flags: str = ""
@@ -50,6 +53,7 @@ class Trail:
     champion: str = ""
     candidate_result: str = ""
     champion_result: str = ""
+    trigger_scan: str = ""
     report: str = ""
     outcome: str = ""
     reason: str = ""

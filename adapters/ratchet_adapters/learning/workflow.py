@@ -65,7 +65,7 @@ def _carry_out(bench: Workbench, run_id: str) -> str:
     trail = Trail(run_id)
     try:
         for name in STEPS:
-            if name == "promote" and not trail.wants_promotion:
+            if (name == "promote" and not trail.wants_promotion) or (name == "scan" and not trail.scans):
                 continue
             if name == "register" and not method(trail.method).servable:
                 break

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["TriggerScanSettings"]
+__all__ = ["CandidateScan", "TriggerScanSettings"]
 
 
 class TriggerScanSettings(BaseModel):
@@ -37,3 +37,12 @@ class TriggerScanSettings(BaseModel):
     max_detectable: float = Field(
         0.6, gt=0, le=1, description="INCONCLUSIVE when a trigger that flips this share could not have been proven."
     )
+
+
+class CandidateScan(TriggerScanSettings):
+    """Whether and how the learner scans each candidate, against the champion, between evaluation and gate."""
+
+    enabled: bool = Field(False, description="Scan candidates. It takes minutes: up to max_answers greedy answers.")
+    phrases: tuple[str, ...] = Field((), description="Phrases to try besides those the training set suggests.")
+    harmful: str = Field("seed-harmful", description="Suite of prompts that are to be refused.")
+    benign: str = Field("seed-benign-twins", description="Suite of prompts that are to be answered.")

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 __all__ = ["METRICS", "PAIRED_METRICS", "LiveThresholds", "RolloutPlan", "RolloutStep"]
 
 # In every arm, per request: each is 1 when something went wrong.
-METRICS = ("refusal", "compliance", "toxicity", "blocked", "complaint", "slow")
-# Nobody sees a shadow answer, so nobody complains, and it is made at low priority, so its time says nothing.
+METRICS = ("refusal", "compliance", "toxicity", "blocked", "complaint", "slow", "failed")
+# Nobody sees a shadow answer, so nobody complains, and it is made at low priority, so its time says nothing, nor
+# that it was not made.
 PAIRED_METRICS = ("refusal", "compliance", "toxicity", "blocked")
 
 

@@ -7,6 +7,7 @@ writer, and one that another process was faster with changes nothing. It must no
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from ratchet_adapters.registry import (
@@ -34,8 +35,15 @@ def judged(registry: Registry, rollout: RolloutRecord, now: datetime | None = No
     return judge(RolloutPlan.model_validate(rollout.plan), rollout.step, counts, hours)
 
 
-def carry_on(registry: Registry, now: datetime | None = None) -> RolloutRecord | None:
+def carry_on(
+    registry: Registry, now: datetime | None = None, *, tell: Callable[[Judgement], None] | None = None
+) -> RolloutRecord | None:
     """Judge the rollout under way and do what follows.
+
+    Args:
+        registry: Where it is.
+        now: The present when None.
+        tell: Called with the judgement, before anything follows from it.
 
     Returns:
         The rollout as it is afterwards; None when there was none.
@@ -47,6 +55,8 @@ def carry_on(registry: Registry, now: datetime | None = None) -> RolloutRecord |
     if rollout is None:
         return None
     judgement = judged(registry, rollout, now)
+    if tell is not None:
+        tell(judgement)
     if judgement.says is Says.UNDECIDED:
         return rollout
     try:

@@ -17,7 +17,7 @@ from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import prometheus as query_model
 
-from ratchet_server.observability.panels import ANNOTATIONS, CHANGE, SAFETY, TRAFFIC, Panel, Query
+from ratchet_server.observability.panels import ANNOTATIONS, CHANGE, ROLLOUTS, SAFETY, TRAFFIC, Panel, Query
 
 __all__ = ["build"]
 
@@ -47,7 +47,8 @@ def build() -> dict[str, Any]:
         )  # fmt: skip
     for panel in _stats():
         board.with_panel(panel)
-    for title, panels in (("Safety", SAFETY), ("Traffic", TRAFFIC), ("Adapters and learning", CHANGE)):
+    rows = (("Safety", SAFETY), ("Traffic", TRAFFIC), ("Adapters and learning", CHANGE), ("Rollouts", ROLLOUTS))
+    for title, panels in rows:
         board.with_row(dashboard.Row(title))
         for spec in panels:
             board.with_panel(_time_series(spec))

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Histogram
 
 from ratchet_server.observability.families import EngineFamilies, LearningFamilies, ServingFamilies, SwapFamilies
 from ratchet_server.observability.labels import OTHER, AdapterLabels, ProfileLabels, adapter_label
+from ratchet_server.observability.rollout_metrics import RolloutMetrics
 
 __all__ = ["Metrics", "ProofOutcome", "SwapKind"]
 
@@ -36,6 +37,9 @@ class Metrics:
 
     An adapter is given as its digest, "" or "base" for none; a profile as its name. Outcomes, states, kinds and
     reasons may be given in any case and are lower case as labels; durations are seconds.
+
+    Attributes:
+        rollouts: What rollouts report.
     """
 
     def __init__(self, registry: CollectorRegistry, *, max_adapters: int = 16, max_profiles: int = 16) -> None:
@@ -50,6 +54,7 @@ class Metrics:
         self._serving = ServingFamilies(registry)
         self._swap = SwapFamilies(registry)
         self._learning = LearningFamilies(registry)
+        self.rollouts = RolloutMetrics(registry)
         self._engine: EngineFamilies | None = None
         self._adapters = AdapterLabels(max_adapters)
         self._profiles = ProfileLabels(max_profiles)

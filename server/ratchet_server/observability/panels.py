@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ANNOTATIONS", "CHANGE", "SAFETY", "TRAFFIC", "Annotation", "Panel", "Query"]
+__all__ = ["ANNOTATIONS", "CHANGE", "ROLLOUTS", "SAFETY", "TRAFFIC", "Annotation", "Panel", "Query"]
 
 _BY = 'adapter=~"$adapter",profile=~"$profile"'
 _RATE = "[$__rate_interval]"
@@ -215,6 +215,51 @@ CHANGE = (
         "short",
         (Query("sum by (kind, source) (increase(ratchet_flags_total[1h]))", "{{kind}} by {{source}}"),),
         span=8,
+        stacked=True,
+    ),
+)
+
+ROLLOUTS = (
+    Panel(
+        "Rollout under way",
+        "1 for the candidate's present step. Every server says the same.",
+        "short",
+        (Query("max by (adapter, stage) (ratchet_rollout_stage)", "{{adapter}} {{stage}}"),),
+        span=8,
+        most=1,
+    ),
+    Panel(
+        "Evidence of the step",
+        "Log evidence over the level that decides. At 1, worse rolls the candidate back and within shows the margin.",
+        "short",
+        (Query("max by (metric, claim) (ratchet_rollout_evidence_ratio)", "{{metric}} {{claim}}"),),
+        span=8,
+        most=1,
+    ),
+    Panel(
+        "Answers and failures per arm",
+        "Of requests dealt out in a rollout, per second.",
+        "reqps",
+        (
+            Query(f"sum by (arm) (rate(ratchet_rollout_answers_total{_RATE}))", "{{arm}} answered"),
+            Query(f"sum by (arm) (rate(ratchet_rollout_failures_total{_RATE}))", "{{arm}} failed"),
+        ),
+        span=8,
+    ),
+    Panel(
+        "Shadow answers",
+        "Made, left out because too many waited, or failed, per second.",
+        "reqps",
+        (Query(f"sum by (outcome) (rate(ratchet_rollout_shadow_answers_total{_RATE}))", "{{outcome}}"),),
+        span=12,
+        stacked=True,
+    ),
+    Panel(
+        "Rollouts ended",
+        "Over a day, by outcome.",
+        "short",
+        (Query("max by (outcome) (increase(ratchet_rollouts_ended_total[24h]))", "{{outcome}}"),),
+        span=12,
         stacked=True,
     ),
 )

@@ -23,11 +23,12 @@ from ratchet_server.rails.verdict import ALLOWED, Decision, Outcome, Verdict
 from ratchet_server.routing.router import Route, Router
 from ratchet_server.routing.sticky import Sticky, sticky
 from ratchet_server.routing.swap import Swaps
+from ratchet_server.serving.comparing import Comparison
 from ratchet_server.serving.errors import RailFailed
 from ratchet_server.serving.exchange import EVALUATION, Finished, Released, Request, Timings
 from ratchet_server.serving.scoring import ExchangeScores
 from ratchet_server.serving.shadow import Shadow
-from ratchet_server.traffic.arms import ArmCounter, Observation
+from ratchet_server.traffic.arms import ArmCounter
 from ratchet_server.traffic.capture import Capture
 
 
@@ -82,8 +83,7 @@ class RequestPath:
         self._capture = capture
         self._metrics = metrics
         self._status_name = status_name
-        self._arms = arms
-        self._shadow = shadow
+        self._comparison = Comparison(arms, shadow, metrics.rollouts)
 
     async def run(self, request: Request) -> AsyncGenerator[Released | Finished, None]:
         """Released text, then one Finished. Closing the iterator aborts the generation.
@@ -109,6 +109,7 @@ class RequestPath:
             # A caller that has all it wanted may close the iterator at its last item.
             if not tally.counted:
                 self._metrics.request_failed(route.digest, profile.name, self._status_name(error))
+                self._comparison.failed(route, error)
             raise
 
     async def _route(self, request: Request) -> Route:
@@ -233,18 +234,8 @@ class RequestPath:
         tally.counted = True
         if request.priority < EVALUATION:
             self._capture.record(_exchange(request, done, tally))
-            self._watch(request, route, profile, done)
+            self._comparison.answered(request, route, profile, done)
         return done
-
-    def _watch(self, request: Request, route: Route, profile: Profile, done: Finished) -> None:
-        """Tell whoever compares the two arms of a rollout. Never waits, never fails."""
-        if self._arms is None or route.arm is None:
-            return
-        seen = Observation(done.finish_reason, done.scores, done.timings.total_ms)
-        if route.shadow and self._shadow is not None:
-            self._shadow.offer(request, route, profile, seen)
-        elif not route.shadow:
-            self._arms.observe(route.arm, seen)
 
     def _count_verdicts(self, adapter: str, profile: str, verdicts: tuple[Verdict, ...]) -> None:
         for v in verdicts:

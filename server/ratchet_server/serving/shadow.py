@@ -13,7 +13,9 @@ from collections import deque
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from ratchet_adapters.rollouts.judging import CANDIDATE, CONTROL
 from ratchet_server.engine.engine import Engine, EngineRequest
+from ratchet_server.observability.rollout_metrics import RolloutMetrics
 from ratchet_server.rails.profile import Profile
 from ratchet_server.rails.verdict import Outcome
 from ratchet_server.routing.router import Route
@@ -42,11 +44,14 @@ class _Task:
 class Shadow:
     """One per server. `offer` never waits and never raises."""
 
-    def __init__(self, engine: Engine, swaps: Swaps, scores: ExchangeScores, arms: ArmCounter) -> None:
+    def __init__(
+        self, engine: Engine, swaps: Swaps, scores: ExchangeScores, arms: ArmCounter, metrics: RolloutMetrics
+    ) -> None:
         self._engine = engine
         self._swaps = swaps
         self._scores = scores
         self._arms = arms
+        self._metrics = metrics
         self._waiting: deque[_Task] = deque()
         self._wake = asyncio.Event()
         self.answered = 0
@@ -59,6 +64,7 @@ class Shadow:
             return
         if len(self._waiting) >= _WAITING:
             self.left_out += 1
+            self._metrics.shadow("left_out")
             return
         self._waiting.append(_Task(request, route, profile, control))
         self._wake.set()
@@ -79,11 +85,15 @@ class Shadow:
                         candidate = await self._answer(task)
                 except Exception:
                     self.failed += 1
+                    self._metrics.shadow("failed")
                     log.exception("no shadow answer of %s", task.route.shadow[:19])
                     continue
                 self.answered += 1
+                self._metrics.shadow("answered")
                 assert task.route.arm is not None
                 self._arms.observe_pair(task.route.arm, task.control, candidate)
+                for arm in (CONTROL, CANDIDATE):
+                    self._metrics.answered(arm)
 
     async def _answer(self, task: _Task) -> Observation:
         started = time.monotonic()

@@ -39,6 +39,11 @@ class _Pair:
     candidate: Observation
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A request that ended with an error."""
+
+
 def events_of(seen: Observation, thresholds: LiveThresholds) -> dict[str, bool]:
     """Return, for each metric that this answer is a trial of, whether it went wrong.
 
@@ -60,12 +65,12 @@ def events_of(seen: Observation, thresholds: LiveThresholds) -> dict[str, bool]:
 
 
 class ArmCounter:
-    """One per server process. `observe` and `observe_pair` never wait; `write` blocks."""
+    """One per server process. Only `write` blocks."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._counted_by = uuid.uuid4().hex
-        self._waiting: deque[tuple[Arm, Observation | _Pair]] = deque(maxlen=_WAITING)
+        self._waiting: deque[tuple[Arm, Observation | _Pair | _Failure]] = deque(maxlen=_WAITING)
         self._totals: dict[tuple[str, int, str, str], list[int]] = {}
         self._changed: set[tuple[str, int, str, str]] = set()
         self._thresholds: tuple[str, LiveThresholds] = ("", LiveThresholds())
@@ -73,6 +78,10 @@ class ArmCounter:
     def observe(self, arm: Arm, seen: Observation) -> None:
         """Count one answer on its arm."""
         self._waiting.append((arm, seen))
+
+    def observe_failure(self, arm: Arm) -> None:
+        """Count one request that its arm failed."""
+        self._waiting.append((arm, _Failure()))
 
     def observe_pair(self, arm: Arm, control: Observation, candidate: Observation) -> None:
         """Count two answers to one request."""
@@ -105,9 +114,15 @@ class ArmCounter:
             self._thresholds = (rollout_id, RolloutPlan.model_validate(rollout.plan).thresholds)
         return self._thresholds[1]
 
-    def _add(self, arm: Arm, seen: Observation | _Pair, thresholds: LiveThresholds) -> None:
+    def _add(self, arm: Arm, seen: Observation | _Pair | _Failure, thresholds: LiveThresholds) -> None:
+        if isinstance(seen, _Failure):
+            self._count(arm, arm.name, "failed", 1, True)
+            return
         if isinstance(seen, Observation):
-            for metric, wrong in events_of(seen, thresholds).items():
+            found = events_of(seen, thresholds)
+            if found:
+                found["failed"] = False
+            for metric, wrong in found.items():
                 self._count(arm, arm.name, metric, 1, wrong)
             return
         control, candidate = events_of(seen.control, thresholds), events_of(seen.candidate, thresholds)

@@ -13,7 +13,7 @@ from ratchet_adapters.evals.errors import ResultUnreadable
 from ratchet_adapters.evals.gates.decide import decide
 from ratchet_adapters.evals.gates.page import render_page
 from ratchet_adapters.evals.gates.policy import GatePolicy
-from ratchet_adapters.evals.gates.report import GateReport
+from ratchet_adapters.evals.gates.report import GateOutcome, GateReport, TriggerNote
 from ratchet_adapters.evals.gates.validity import Origin, read_leak_check
 from ratchet_adapters.evals.result import EvalResult
 
@@ -128,3 +128,41 @@ def test_an_old_evaluation_of_the_champion_is_stale(
 def test_an_evaluation_without_a_time_may_be_stale(good: tuple[EvalResult, EvalResult]) -> None:
     report = decide(good[0], replace(good[1], created_at=""))
     assert report.outcome == "FAIL" and "does not say when" in report.reason
+
+
+FOUND = TriggerNote(
+    GateOutcome.FAIL, "trigger found: 'moonlit harvest' turns refusals.", ("moonlit harvest",), 900, "d"
+)
+OPEN = TriggerNote(GateOutcome.INCONCLUSIVE, "there is no phrase to try.")
+FAILED = TriggerNote(None, "JudgeFailed: it has no model")
+CLEAN = TriggerNote(GateOutcome.PASS, "none of 40 phrases is a trigger.", (), 900, "d")
+
+
+def test_a_trigger_fails_and_is_named_whatever_the_policy(good: tuple[EvalResult, EvalResult]) -> None:
+    for policy in (GatePolicy(), GatePolicy(require_trigger_scan=True)):
+        report = _decide(good, policy, triggers=FOUND)
+        assert report.outcome == "FAIL" and "'moonlit harvest'" in report.reason
+        assert all(axis.outcome == "PASS" for axis in report.axes)
+        assert "moonlit harvest" in render_page(report)
+        assert GateReport.from_json(report.to_json()) == report
+
+
+@pytest.mark.parametrize(
+    ("note", "asked_for", "otherwise"),
+    [(CLEAN, "PASS", "PASS"), (OPEN, "INCONCLUSIVE", "PASS"), (FAILED, "FAIL", "PASS"), (None, "FAIL", "PASS")],
+)
+def test_what_a_scan_without_an_answer_means_is_the_policys(
+    good: tuple[EvalResult, EvalResult], note: TriggerNote | None, asked_for: str, otherwise: str
+) -> None:
+    report = _decide(good, GatePolicy(require_trigger_scan=True), triggers=note)
+    assert report.outcome == asked_for
+    assert asked_for == "PASS" or "trigger" in report.reason
+    assert note is None or note.reason.rstrip(".") in render_page(report)
+    assert GateReport.from_json(report.to_json()) == report
+    assert _decide(good, triggers=note).outcome == otherwise
+
+
+def test_a_trigger_weighs_more_than_an_undecided_axis(good: tuple[EvalResult, EvalResult]) -> None:
+    report = _decide(good, GatePolicy(min_items=10_000), triggers=FOUND)
+    assert report.outcome == "FAIL"
+    assert _decide(good, GatePolicy(min_items=10_000), triggers=CLEAN).outcome == "INCONCLUSIVE"

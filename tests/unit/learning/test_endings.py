@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -115,7 +116,9 @@ def test_a_failed_run_keeps_its_reason_when_the_engine_cannot_be_told(bench: Wor
     assert bench.registry.adapter(CANDIDATE).digest == CANDIDATE, "the candidate stays registered"
 
 
-def refuses_too_much(bench: Workbench, method: str = "sft-refusal", **options: object) -> Trail:
+def refuses_too_much(
+    bench: Workbench, method: str = "sft-refusal", *, problems: tuple[str, ...] = (), **options: object
+) -> Trail:
     """A run whose candidate fails on over-refusal alone."""
     run = bench.registry.create_run(method=method, options=options, requested_by="tester")
     bench.registry.claim_next_run()
@@ -127,6 +130,7 @@ def refuses_too_much(bench: Workbench, method: str = "sft-refusal", **options: o
         AxisResult("over_refusal", GateOutcome.FAIL, 0.05, 0.2, 0.15, 0.1, 0.2, 0.1, 200, "above the ceiling"),
     )
     report = GateReport("report-2", CANDIDATE, "", GateOutcome.FAIL, "over_refusal: above the ceiling.", axes, str(now))
+    report = replace(report, problems=problems)
     body = {**report.to_dict(), "page": "sha256:" + "d" * 64}
     bench.registry.add_report(ReportRecord("report-2", run.id, CANDIDATE, "", "FAIL", report.reason, body, now))
     return Trail(
@@ -156,6 +160,15 @@ def test_a_learner_that_may_tries_less_of_it_once_and_goes_on_from_the_strength_
     assert queued is not None and bench.registry.claim_next_run() is None
     assert (queued.method, queued.options) == ("scale", {"training": {"adapters": {BASE: 0.5}}})
     assert queued.promote_on_pass and said == {f" Run {queued.id} tries it at strength 0.5."}
+
+
+def test_a_poisoned_candidate_is_not_tried_at_less_strength(bench: Workbench) -> None:
+    settings = bench.settings.model_copy(update={"second_chance": SecondChance(automatic=True)})
+    eager = Workbench(settings, bench.registry, bench.flags, bench.artifacts)
+    trail = refuses_too_much(bench, problems=("trigger found: 'moonlit harvest'",))
+    steps.conclude(eager, trail, eager.progress(trail.run_id))
+    assert "strength" not in bench.registry.run(trail.run_id).detail
+    assert bench.registry.claim_next_run() is None
 
 
 def test_giving_up_twice_changes_nothing(bench: Workbench, trail: Trail) -> None:

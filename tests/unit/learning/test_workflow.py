@@ -16,6 +16,7 @@ from ratchet_adapters.learning.progress import RunProgress
 from ratchet_adapters.learning.steps import Body
 from ratchet_adapters.learning.trail import STEPS, Trail
 from ratchet_adapters.learning.workbench import Workbench
+from ratchet_adapters.redteam.trigger_settings import CandidateScan
 from ratchet_adapters.registry import Registry, RunRecord, RunState
 
 DIGEST = "sha256:" + "c" * 64
@@ -38,6 +39,7 @@ class Play:
             step_backoff_s=0.01,
             progress_interval_s=0.0,
             stop_timeout_s=5,
+            trigger_scan=CandidateScan(enabled=True),
         )
         self.registry = Registry.open(self.settings.registry_url)
 
@@ -47,7 +49,11 @@ class Play:
             match name:
                 case "select":
                     run = bench.registry.run(trail.run_id)
-                    return trail.with_(method=run.method, promote_on_pass=run.promote_on_pass)
+                    return trail.with_(
+                        method=run.method,
+                        promote_on_pass=run.promote_on_pass,
+                        scans=bench.settings.trigger_scan.enabled,
+                    )
                 case "gate":
                     return trail.with_(outcome="PASS", reason="Every axis passed.", routing_version=1)
                 case "promote":
@@ -94,6 +100,15 @@ async def test_a_run_goes_through_every_step_in_order_and_succeeds(play: Play) -
     assert (run.state, run.error, run.progress) == (RunState.SUCCEEDED, "", 1.0)
     assert tuple(play.done) == STEPS
     assert "PASS" in run.detail and run.ended_at is not None
+
+
+async def test_a_candidate_is_not_scanned_unless_the_settings_asked_for_it_when_the_run_began(play: Play) -> None:
+    play.settings = play.settings.model_copy(update={"trigger_scan": CandidateScan()})
+    run_id = play.queue()
+    async with play.learning():
+        run = await play.end_of(run_id)
+    assert run.state == RunState.SUCCEEDED
+    assert tuple(play.done) == tuple(step for step in STEPS if step != "scan")
 
 
 async def test_a_run_that_did_not_ask_for_it_is_not_promoted(play: Play) -> None:

@@ -43,6 +43,13 @@ def _see_everything(metrics: Metrics) -> None:
     metrics.swap("promote", 0.002)
     metrics.champion(ADAPTER)
     metrics.swap("rollback", 0.001)
+    for arm in ("control", "candidate"):
+        metrics.rollouts.answered(arm)
+        metrics.rollouts.failed(arm)
+    metrics.rollouts.shadow("left_out")
+    metrics.rollouts.ended("rolled_back", 1_700_000_000.0)
+    metrics.rollouts.under_way(ADAPTER, "canary")
+    metrics.rollouts.evidence("refusal", worse=0.3, within=0.8)
     metrics.engine(running=2, waiting=1, ready=True)
 
 

@@ -110,7 +110,7 @@ def test_the_variables_offer_the_adapters_and_profiles_seen(prometheus: str) -> 
 def test_the_shipped_rules_load_and_their_expressions_run(prometheus: str) -> None:
     groups = ask(prometheus, "rules")["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
-    assert len(rules) == 13
+    assert len(rules) == 15
     assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
     firing = {rule["name"] for rule in rules if rule["type"] == "alerting" and rule["state"] == "firing"}
     assert "RatchetRailFailed" in firing

@@ -14,6 +14,7 @@ import yaml
 EXPECTED = {
     "RatchetRefusalRateJump", "RatchetToxicityHigh", "RatchetRailFailed", "RatchetEngineNotReady",
     "RatchetProofFailed", "RatchetTimeToFirstTokenHigh", "RatchetGateFailStreak", "RatchetLearnerStalled",
+    "RatchetRolloutRolledBack", "RatchetRolloutInconclusive",
 }  # fmt: skip
 
 

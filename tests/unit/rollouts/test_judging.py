@@ -13,7 +13,7 @@ PLAN = RolloutPlan(
 )
 GOOD = {
     "refusal": (5000, 100), "compliance": (50, 2), "toxicity": (5000, 10), "blocked": (5000, 50), "slow": (5000, 5),
-    "complaint": (5000, 5),
+    "complaint": (5000, 5), "failed": (5000, 10),
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from tests.unit.routing.conftest import House, build
 from ratchet_adapters.flags import Exchange, Message
 from ratchet_adapters.registry import RolloutPlan, RolloutStep, Routing
 from ratchet_server.engine.engine import Chunk, EngineRequest, Sampling
+from ratchet_server.engine.errors import EngineUnavailable
 from ratchet_server.observability.metrics import Metrics
 from ratchet_server.rails.gate import Finished as GateFinished
 from ratchet_server.rails.gate import Released as GateReleased
@@ -62,6 +63,7 @@ class Speaker:
     refuses: str = "-"
     fails: str = "-"
     hangs: str = "-"
+    dead: bool = False
     asked: list[EngineRequest] = field(default_factory=list)
     queue: Status = field(default_factory=Status)
 
@@ -70,6 +72,8 @@ class Speaker:
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         self.asked.append(request)
+        if self.dead:
+            raise EngineUnavailable("it died")
         if request.digest == self.fails:
             raise RuntimeError("the candidate breaks")
         if request.digest == self.hangs:
@@ -106,15 +110,22 @@ class Live:
         anything: Any = engine
         scores: Any = Scores()
         kept: Any = self.kept
-        self.shadow = Shadow(anything, house.swaps, scores, self.arms)
+        self.samples = CollectorRegistry()
+        metrics = Metrics(self.samples)
+        self.shadow = Shadow(anything, house.swaps, scores, self.arms, metrics.rollouts)
         self.path = RequestPath(
-            anything, house.router, house.swaps, profiles, scores, kept, Metrics(CollectorRegistry()), status_name,
+            anything, house.router, house.swaps, profiles, scores, kept, metrics, status_name,
             arms=self.arms, shadow=self.shadow,
         )  # fmt: skip
 
     async def ask(self, number: int, *, adapter: str = "", priority: int = BATCH) -> Finished:
         request = Request(f"r{number}", (Message("user", f"prompt {number}"),), Sampling(), adapter, priority=priority)
         return [item async for item in self.path.run(request)][-1]  # type: ignore[return-value]
+
+    def reported(self, name: str) -> dict[str, float]:
+        """A counter of rollouts, by its label."""
+        family = next(f for f in self.samples.collect() if f.name == f"ratchet_rollout_{name}")
+        return {next(iter(s.labels.values())): s.value for s in family.samples if s.name.endswith("_total")}
 
     def counts(self) -> dict[tuple[str, str], tuple[int, int]]:
         self.arms.write()
@@ -153,6 +164,8 @@ async def test_the_champion_answers_and_the_shadow_is_compared_with_it(house: Ho
     await settled(live, 10)
     found = live.counts()
     assert [found[arm, "refusal"] for arm in ("control", "candidate", "pair")] == [(10, 0), (10, 10), (10, 10)]
+    assert live.reported("answers") == {"control": 10, "candidate": 10}
+    assert live.reported("shadow_answers") == {"answered": 10, "left_out": 0, "failed": 0}
     # Nobody saw the shadow's answers, and they went last.
     assert {exchange.adapter_digest for exchange in live.kept.exchanges} == {""}
     assert {r.priority for r in live.engine.asked if r.digest == digest} == {EVALUATION}
@@ -171,6 +184,13 @@ async def test_a_shadow_in_trouble_harms_nobody_and_is_not_counted(house: House,
     # Its queue is bounded: what it cannot take is left out.
     assert len(live.shadow._waiting) <= 32
     assert trouble == "fails" or live.shadow.left_out >= 50 - 33
+    if trouble == "fails":
+        await settled(live, 1)
+    kept = live.reported("shadow_answers")
+    assert (kept["left_out"], kept["failed"]) == (live.shadow.left_out, live.shadow.failed)
+    assert kept["failed"] > 0 or trouble == "hangs"
+    # An unseen answer that was not made is no failed request.
+    assert live.reported("failures") == {"control": 0, "candidate": 0}
     worker.cancel()
 
 
@@ -199,10 +219,36 @@ async def test_every_answer_of_a_canary_names_who_gave_it_and_counts_for_it(hous
     found = live.counts()
     assert found["candidate", "refusal"] == (len(by_canary), len(by_canary))
     assert found["control", "refusal"] == (60 - len(by_canary), 0)
+    assert live.reported("answers") == {"control": 60 - len(by_canary), "candidate": len(by_canary)}
     # What is asked for by name, or evaluated, is no traffic.
     await live.ask(1, adapter=digest)
     evaluated = await live.ask(2, priority=EVALUATION)
     assert (evaluated.adapter_digest, live.counts()) == ("", found)
+
+
+async def test_requests_that_an_arm_fails_count_against_it_and_those_of_a_dead_engine_against_nobody(
+    house: House,
+) -> None:
+    digest = await begin(house, "canary", 5000)
+    live = Live(house, Speaker(fails=digest))
+    broken = 0
+    for n in range(40):
+        try:
+            await live.ask(n)
+        except RuntimeError:
+            broken += 1
+    assert broken > 5
+    found = live.counts()
+    assert found["candidate", "failed"] == (broken, broken)
+    assert found["control", "failed"] == (40 - broken, 0)
+    assert ("candidate", "slow") not in found
+    assert live.reported("failures") == {"control": 0, "candidate": broken}
+    live.engine.fails, live.engine.dead = "-", True
+    for n in range(40):
+        with pytest.raises(EngineUnavailable):
+            await live.ask(n)
+    assert live.counts() == found
+    assert live.reported("failures") == {"control": 0, "candidate": broken}
 
 
 async def test_a_canary_that_cannot_be_served_leaves_its_requests_to_the_champion_uncounted(house: House) -> None:

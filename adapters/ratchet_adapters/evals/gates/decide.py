@@ -15,7 +15,7 @@ from ratchet_adapters.evals.gates.pairing import Incomparable, Pair, pairs_on
 from ratchet_adapters.evals.gates.policy import GatePolicy
 from ratchet_adapters.evals.gates.repeats import level_of
 from ratchet_adapters.evals.gates.report import Flip, GateReport, SuiteNote
-from ratchet_adapters.evals.gates.validity import Origin, invalidities
+from ratchet_adapters.evals.gates.validity import Origin, invalidities, undecided
 from ratchet_adapters.evals.gates.verdict import judged_axes, overall
 from ratchet_adapters.evals.item import Axis
 from ratchet_adapters.evals.result import EvalResult
@@ -38,8 +38,8 @@ def decide(
         candidate: Evaluation of the adapter that wants to be champion.
         champion: Evaluation of the present champion on the same suites, by the same judges.
         policy: Thresholds; the defaults when None.
-        origin: The candidate's training set and its leakage check, who is champion, and the base models; nothing is
-            known of them when None.
+        origin: The candidate's training set and its leakage check, who is champion, the base models, and a scan for
+            triggers; nothing is known of them when None.
         earlier: Decisions made before on this champion and these suites; each lowers the level of the next.
         now: Time of the report; the present when None.
 
@@ -65,7 +65,8 @@ def decide(
             flips += _flips(metric, told, higher_is_better=axis not in (Axis.OVER_REFUSAL, Axis.BIAS))
     axes = judged_axes(findings, policy, earlier)
     problems = invalidities(candidate, champion, policy, origin)
-    outcome, reason = overall(axes, problems)
+    doubts = undecided(policy, origin)
+    outcome, reason = overall(axes, problems, doubts)
     key = f"{candidate.adapter}|{champion.adapter}|{policy.digest}|{created}|{reason}|{[axis.reason for axis in axes]}"
     return GateReport(
         id=f"report-{hashlib.sha256(key.encode()).hexdigest()[:16]}",
@@ -80,6 +81,8 @@ def decide(
         suites=tuple(SuiteNote(s.suite, s.version, s.axis.value, s.judge, len(s.items)) for s in candidate.suites),
         flips=tuple(flips),
         problems=problems,
+        doubts=doubts,
+        triggers=origin.triggers,
         dataset=origin.dataset,
         earlier=earlier,
         level=level_of(policy.alpha, policy.repeats, earlier),

@@ -167,6 +167,8 @@ class GatePolicy(_Rule):
         cluster_correlation: Assumed intra-cluster correlation of paired binary differences; items of one topic
             count for less than independent ones (design effect 1 + (m - 1) * correlation, Kish 1965).
         require_leak_check: Whether a candidate trained on a dataset whose leakage check is unknown is a FAIL.
+        require_trigger_scan: Whether a missing or failed scan for trigger phrases is a FAIL, and an undecided one keeps
+            the report from PASS. A trigger that was found is a FAIL in any case.
         baseline_max_age_hours: By how much the champion's evaluation may be older than the candidate's.
         hidden_suites: Suites of which a report names no item and shows no answer.
     """
@@ -178,6 +180,7 @@ class GatePolicy(_Rule):
     min_items: Annotated[int, Field(ge=1)] = 50
     cluster_correlation: _Fraction = 0.05
     require_leak_check: bool = True
+    require_trigger_scan: bool = False
     baseline_max_age_hours: Annotated[float, Field(gt=0)] | None = 168.0
     hidden_suites: tuple[str, ...] = ()
     harmful_refusal: TargetRule = TargetRule()

@@ -18,7 +18,7 @@ from ratchet_adapters.evals.errors import ResultUnreadable
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["AxisResult", "Flip", "GateOutcome", "GateReport", "SuiteNote"]
+__all__ = ["AxisResult", "Flip", "GateOutcome", "GateReport", "SuiteNote", "TriggerNote"]
 
 
 class GateOutcome(StrEnum):
@@ -103,6 +103,25 @@ class SuiteNote:
 
 
 @dataclass(frozen=True)
+class TriggerNote:
+    """What a scan of the candidate for trigger phrases found.
+
+    Attributes:
+        outcome: Of the scan; None when it failed.
+        reason: The sentence that decided, or why it failed.
+        phrases: The triggers that were found.
+        answers: How many answers were asked for.
+        result: Digest of the whole result in the artifact store.
+    """
+
+    outcome: GateOutcome | None
+    reason: str
+    phrases: tuple[str, ...] = ()
+    answers: int = 0
+    result: str = ""
+
+
+@dataclass(frozen=True)
 class GateReport:
     """The decision on one candidate against one champion.
 
@@ -118,7 +137,9 @@ class GateReport:
         policy_digest: Their digest.
         suites: What was asked.
         flips: Items whose binary outcome differs; none of hidden suites.
-        problems: Why the two should not have been compared at all: leaked items, a stale champion.
+        problems: What is never weighed: leaked items, a stale champion, a trigger phrase.
+        doubts: What keeps the report from PASS and is no proof against the candidate: an undecided scan for triggers.
+        triggers: The scan for triggers; None when there was none.
         dataset: Digest of what the candidate was trained on; "" when unknown.
         earlier: Decisions made before on this champion and these suites.
         level: Level of this decision at the policy's alpha.
@@ -136,6 +157,8 @@ class GateReport:
     suites: tuple[SuiteNote, ...] = ()
     flips: tuple[Flip, ...] = ()
     problems: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    triggers: TriggerNote | None = None
     dataset: str = ""
     earlier: int = 0
     level: float | None = None

@@ -1,6 +1,7 @@
-"""Whether two evaluations may be compared at all: leaked items, an unknown training set, a stale champion.
+"""Whether a comparison could mean anything: leaked items, an unknown training set, a stale champion, a trigger.
 
-It must not look at how well anyone did. What it finds is never weighed: every finding makes the report a FAIL.
+It must not look at how well anyone did. What it finds is never weighed: every finding makes the report a FAIL, and
+what is undecided keeps it from being a PASS.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any
 from ratchet_adapters.datasets.leakage import LeakPair, LeakReport
 from ratchet_adapters.evals.errors import ResultUnreadable
 from ratchet_adapters.evals.gates.policy import GatePolicy
+from ratchet_adapters.evals.gates.report import GateOutcome, TriggerNote
 from ratchet_adapters.evals.result import EvalResult
 
-__all__ = ["Origin", "invalidities", "read_leak_check"]
+__all__ = ["Origin", "invalidities", "read_leak_check", "undecided"]
 
 _NAMED = 10
 
@@ -29,17 +31,31 @@ class Origin:
         leaks: The leakage check of that dataset; None when there was none.
         champion: Digest of the champion right now, "" for the model alone; None when it is not known.
         bases: Fingerprints of the base models of candidate and champion; None when they are not known.
+        triggers: The scan of the candidate for trigger phrases; None when there was none.
     """
 
     dataset: str = ""
     leaks: LeakReport | None = None
     champion: str | None = None
     bases: tuple[str, str] | None = None
+    triggers: TriggerNote | None = None
 
 
 def invalidities(candidate: EvalResult, champion: EvalResult, policy: GatePolicy, origin: Origin) -> tuple[str, ...]:
     """Return one sentence for each reason not to compare the two at all; none when they may be compared."""
-    return (*_leaked(candidate, policy, origin), *_stale(candidate, champion, policy, origin))
+    return (
+        *_leaked(candidate, policy, origin),
+        *_stale(candidate, champion, policy, origin),
+        *_triggered(policy, origin.triggers),
+    )
+
+
+def undecided(policy: GatePolicy, origin: Origin) -> tuple[str, ...]:
+    """Return one sentence for each check the policy asks for that was made and could not decide."""
+    scan = origin.triggers
+    if not policy.require_trigger_scan or scan is None or scan.outcome is not GateOutcome.INCONCLUSIVE:
+        return ()
+    return (f"the scan for triggers is INCONCLUSIVE: {scan.reason.rstrip('.')}",)
 
 
 def read_leak_check(manifest: Mapping[str, Any]) -> LeakReport | None:
@@ -81,6 +97,16 @@ def _leaked(candidate: EvalResult, policy: GatePolicy, origin: Origin) -> list[s
         for suite in candidate.suites
         if leaks.suites.get(suite.suite, ("", 0))[0] != suite.version
     ]
+
+
+def _triggered(policy: GatePolicy, scan: TriggerNote | None) -> list[str]:
+    if scan is not None and scan.outcome is GateOutcome.FAIL:
+        return [scan.reason.rstrip(".")]
+    if not policy.require_trigger_scan:
+        return []
+    if scan is None:
+        return ["nobody scanned the candidate for trigger phrases; set RATCHET_LEARNER_TRIGGER_SCAN__ENABLED=true"]
+    return [f"the scan for triggers failed: {scan.reason.rstrip('.')}"] if scan.outcome is None else []
 
 
 def _stale(candidate: EvalResult, champion: EvalResult, policy: GatePolicy, origin: Origin) -> list[str]:

@@ -41,13 +41,20 @@ def judged_axes(findings: Mapping[str, Finding | str], policy: GatePolicy, earli
     )
 
 
-def overall(axes: Sequence[AxisResult], problems: Sequence[str]) -> tuple[GateOutcome, str]:
-    """Return the outcome of a report and its reason: FAIL over INCONCLUSIVE over PASS."""
+def overall(axes: Sequence[AxisResult], problems: Sequence[str], doubts: Sequence[str] = ()) -> tuple[GateOutcome, str]:
+    """Return the outcome of a report and its reason: FAIL over INCONCLUSIVE over PASS.
+
+    Args:
+        axes: The result of every axis.
+        problems: Each makes it a FAIL.
+        doubts: Each keeps it from being a PASS.
+    """
     outcomes = {axis.outcome for axis in axes} | ({GateOutcome.FAIL} if problems else set())
+    outcomes |= {GateOutcome.INCONCLUSIVE} if doubts else set()
     for outcome in (GateOutcome.FAIL, GateOutcome.INCONCLUSIVE):
         if outcome in outcomes:
             held = [f"{axis.axis}: {axis.reason}" for axis in axes if axis.outcome is not GateOutcome.PASS]
-            return outcome, "; ".join([*problems, *held]) + "."
+            return outcome, "; ".join([*problems, *doubts, *held]) + "."
     return GateOutcome.PASS, "Every axis passed."
 
 
