@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,10 @@ from tests.benchmarks.learning.preference import (
     trained,
 )
 
-from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, read_dataset, rows_digest
+from ratchet_adapters.datasets.dataset import FORMAT, Dataset, RowKind, read_dataset, rows_digest
 
-_CURE = 80
-"""Pairs of either sort that the cure is made with."""
-
-_FEW = 16
-"""Benign prompts in the training that refuses too much."""
+_REFUSALS, _BENIGN = 80, 16
+"""Rows of the training that refuses too much."""
 
 
 def measure(base: Path, work: Path, *, quick: bool) -> dict[str, Any]:
@@ -34,10 +30,13 @@ def measure(base: Path, work: Path, *, quick: bool) -> dict[str, Any]:
     found = compared(bench, result)
     repair = cure(bench, work / "cure", **recipe)
     before, after = (repair[name]["over_refusal"] for name in ("nearly refusals alone", "then dpo"))
+    harm = {name: repair[name]["harm"] for name in ("base", "then dpo")}
     found["target"]["yardstick"] += (
         f"; a start that refuses {before['value']:.0%} of held-out twins refuses fewer (measured: {after['value']:.0%})"
     )
     found["target"]["met"] = found["target"]["met"] and after["high"] < before["low"]
+    # Refusing nothing any more would be no repair.
+    found["target"]["met"] = found["target"]["met"] and harm["then dpo"]["low"] > harm["base"]["high"]
     return {**found, "over_refusing_start": repair}
 
 
@@ -52,28 +51,22 @@ def cure(bench: Bench, work: Path, **recipe: Any) -> dict[str, Any]:
         recipe: Of `dpo`.
     """
     rows = read_dataset(bench.dataset).rows
-    refusing = [row for row in rows if row.kind is RowKind.REFUSAL][:_CURE]
-    contrast = [row for row in rows if row.kind is RowKind.CONTRAST][:_CURE]
+    few = [row for row in rows if row.kind is RowKind.REFUSAL][:_REFUSALS]
+    few += [row for row in rows if row.kind is RowKind.CONTRAST][:_BENIGN]
+    manifest = {"format": FORMAT, "rows_digest": rows_digest(few)}
     start = trained(
-        replace(bench, dataset=_written([*refusing, *contrast[:_FEW]], work / "refusals")),
+        replace(bench, dataset=Dataset(tuple(few), manifest).write(work / "refusals")),
         work / "sft", "sft-refusal", epochs=2.0, batch_size=8,
     )  # fmt: skip
-    pairs = replace(bench, dataset=_written([*refusing, *contrast], work / "pairs"))
     cured = trained(
-        pairs, work / "dpo", "dpo",
-        inputs={"over-refusing": start.adapter},
-        **{**recipe, "start": "over-refusing", "learning_rate": 5e-4},
-    )  # fmt: skip
+        bench, work / "dpo", "dpo", inputs={"over-refusing": start.adapter}, start="over-refusing", **recipe
+    )
     models = {
         "base": loaded(bench.base),
         "nearly refusals alone": loaded(bench.base, start.adapter),
         "then dpo": loaded(bench.base, cured.adapter),
     }
     return {name: _refusal_rates(model, bench) for name, model in models.items()}
-
-
-def _written(rows: Sequence[Row], folder: Path) -> Path:
-    return Dataset(tuple(rows), {"format": FORMAT, "rows_digest": rows_digest(rows)}).write(folder)
 
 
 def _refusal_rates(model: Any, bench: Bench) -> dict[str, dict[str, float]]:
