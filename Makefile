@@ -29,8 +29,9 @@ check: setup ## ruff, mypy strict, import-linter, buf lint / format / breaking
 bench: setup ## benchmarks: ratios taken side by side
 	@for b in tests/benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b; done
 
-bench-learning: setup ## every training method against its yardstick, about 40 minutes
+bench-learning: setup ## every training method against its yardstick, and beside TRL's trainers; about an hour
 	@$(BIN)/python -m tests.benchmarks.learning
+	@$(BIN)/python -m tests.benchmarks.learning.beside_trl
 
 bench-gate: setup ## size and power of the gate's tests, detection delay of rollouts, simulated
 	@$(BIN)/python tests/benchmarks/gate.py
