@@ -51,7 +51,10 @@ class PolicySettings(AdapterRecipe):
     temperature: float = Field(1.0, gt=0, le=2, description="Of the sampling.")
     learning_rate: float = Field(5e-4, gt=0, description="Peak; warm-up, then cosine to zero.")
     beta: float = Field(
-        0.04, ge=0, description="Weight of KL(policy || base), per token or answer as the method has it."
+        0.04,
+        ge=0,
+        description="Weight of KL(policy || reference), per token or answer as the method has it. The reference is the "
+        "adapter that `start` names, or else the base model.",
     )
     helpful: RewardChoice = Field(RewardChoice(name="helpful-rules"), description="The first factor of the reward.")
     safe: RewardChoice = Field(RewardChoice(name="safe-rules"), description="The second factor of the reward.")

@@ -205,3 +205,13 @@ def test_a_policy_that_refuses_too_much_is_stopped(make_policy_job, monkeypatch)
     monkeypatch.setattr(over_refusal.OverRefusalStop, "share", lambda self, model: next(looks))
     result = run(make_policy_job(over_refusal_ceiling=0.5, over_refusal_steps=2))
     assert result.steps == 4 and "above the ceiling" in result.stopped_early
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_the_adapter_that_training_goes_on_from_is_the_reference(make_policy_job, kind):
+    earlier = run(make_policy_job("earlier", kind, beta=0.0, learning_rate=5e-2))
+    job = make_policy_job("second", kind, start="earlier", beta=0.5, learning_rate=1e-3)
+    result = run(replace(job, inputs={"earlier": earlier.adapter}))
+    # Against the base model the first step would be as far away as the first training went.
+    assert result.curve[0].metrics["kl"] == pytest.approx(0.0, abs=1e-5)
+    assert result.curve[-1].metrics["kl"] != 0.0

@@ -21,7 +21,7 @@ from ratchet_adapters.training.policy import PolicySettings
 from ratchet_adapters.training.rewards.combined import Combined, Constraint
 from ratchet_adapters.training.rewards.reward import BaseModelFolder, Turn, reward
 from ratchet_adapters.training.trainers.generation import rendered
-from ratchet_adapters.training.trainers.session import Session, Work, tokens_of
+from ratchet_adapters.training.trainers.session import Session, Work, start_folder, tokens_of
 
 __all__ = ["PolicyMixin", "combined_reward", "order_of_prompts", "policy_work", "prompt_table", "reward_function"]
 
@@ -122,6 +122,7 @@ def policy_work(session: Session, policy: type[Any], arguments: type[Any], **own
         train_dataset=prompt_table(rows, settings),
         processing_class=session.tokenizer,
         autocast=session.precision == "bf16",
+        continues=start_folder(session.job) is not None,
     )
     distinct = list({row.id: row for row in rows}.values())
     return Work(trainer, rows=len(distinct), tokens=tokens_of(distinct, session.tokenizer))
@@ -178,14 +179,15 @@ class PolicyMixin:
     of 20 tokens that is most of a step. Here only the answers' positions reach the output layer.
     """
 
-    def __init__(self, *args: Any, autocast: bool, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, autocast: bool, continues: bool, **kwargs: Any) -> None:
+        """`continues`: the adapter was trained before, and stays the reference as it was then."""
         super().__init__(*args, **kwargs)
         self._in_bfloat16 = autocast
         self._last_logps: torch.Tensor | None = None
         self._guides: list[str] = []
         this = cast(Any, self)
         inner = this.accelerator.unwrap_model(this.model)
-        if "ref" in inner.peft_config:
+        if "ref" in inner.peft_config and not continues:
             # A copy of the untrained adapter, which changes nothing; the base model without any is the same for free.
             inner.delete_adapter("ref")
 
@@ -222,7 +224,7 @@ class PolicyMixin:
         return found
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
-        """Add the base model's opinion of each answer to what the reward sees."""
+        """Add the reference's opinion of each answer to what the reward sees."""
         logps, self._last_logps = self._last_logps, None
         likelihood = [
             float(logps[number, : len(ids)].mean()) if logps is not None and len(ids) else math.nan
@@ -263,7 +265,7 @@ class PolicyMixin:
                     entropies.append(-(spread.exp() * spread).sum(-1))
         found = torch.cat(logps)
         if not torch.is_grad_enabled() and this.beta:
-            # With a KL the last of these calls before the rewards is the base model's.
+            # With a KL the last of these calls before the rewards is the reference's.
             self._last_logps = found.detach()
         return found, torch.cat(entropies) if compute_entropy else None, None
 
