@@ -26,7 +26,7 @@ class GrpoSettings(PolicySettings):
 
 METHOD = Method(
     name="grpo",
-    summary="Group-relative policy gradient (GRPO) on helpful times safe, half benign prompts, KL to the model it starts from.",
+    summary="Group-relative policy gradient (GRPO) on helpful times safe, half benign prompts, KL to its start.",
     settings=GrpoSettings,
     trainer="ratchet_adapters.training.trainers.grpo:train",
 )

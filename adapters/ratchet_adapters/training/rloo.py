@@ -23,7 +23,7 @@ class RlooSettings(PolicySettings):
 
 METHOD = Method(
     name="rloo",
-    summary="REINFORCE leave-one-out (RLOO) on helpful times safe half benign prompts, KL to the model it starts from.",
+    summary="REINFORCE leave-one-out (RLOO) on helpful times safe half benign prompts, KL to its start.",
     settings=RlooSettings,
     trainer="ratchet_adapters.training.trainers.rloo:train",
 )
