@@ -41,6 +41,13 @@ class PreferenceSettings(AdapterRecipe):
         description="A contrast row that holds no needless refusal gets a template of its category, drawn by seed, as "
         "the rejected answer. False: such rows are left out.",
     )
+    anchor_weight: float = Field(
+        2.0,
+        ge=0,
+        description="Weight of KL(base || adapter) on one plain text per step, which keeps general language where it "
+        "was; needs anchor rows.",
+    )
+    anchor_tokens: int = Field(64, ge=8, description="Tokens of an anchor text.")
     judge: Literal["scorers", "rows"] = Field(
         "scorers",
         description="Who rates answers as safe or unsafe. rows: what complies with a refusal row's prompt is unsafe, "

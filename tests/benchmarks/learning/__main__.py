@@ -107,7 +107,7 @@ def _child(name: str, out: Path, quick: bool, threads: int) -> int:
         # Of a measurement that was ended, or of another recipe.
         shutil.rmtree(out / "work" / name, ignore_errors=True)
         found = dict(module.measure(base, out / "work" / name, quick=quick))
-        if name not in _NOT_SERVABLE:
+        if name not in _NOT_SERVABLE and "axes" not in found:
             found["axes"] = axes(Path(found.get("base", base)), Path(found["adapter"]), quick=quick)
     (out / f"{name}.json").write_text(json.dumps(found, indent=2, default=str))
     return 0

@@ -37,7 +37,7 @@ def measure(
         folder = answered_dataset(base, work / "data", quick=quick)
         made = []
         for name, recipe in (("one", {"seed": 0}), ("two", {"seed": 1, "anchor_weight": 0.0})):
-            epochs = 0.5 if quick else 3.0
+            epochs = 0.5 if quick else 2.0
             result = train("sft-refusal", base, folder, work / name, {"epochs": epochs, "batch_size": 8, **recipe})
             made.append(result.adapter)
             steps, peak = steps + result.steps, max(peak, result.peak_memory_bytes)

@@ -42,7 +42,7 @@ class LocalChat:
         return self._tokenizer.decode(found, skip_special_tokens=True).strip() or "Nothing."
 
 
-def measure(base: Path, work: Path, *, quick: bool, drafts: int = 16) -> dict[str, Any]:
+def measure(base: Path, work: Path, *, quick: bool, drafts: int = 10) -> dict[str, Any]:
     """Revise the base model's own harmful drafts, train on the kept revisions, and measure held-out refusals.
 
     Args:

@@ -58,13 +58,11 @@ def measure_policy(name: str, base: Path, work: Path, *, quick: bool, **options:
     rows = seed_rows(benign_per_harmful=1.0, seed=0)
     dataset = Dataset(tuple(rows), {"format": FORMAT, "rows_digest": rows_digest(rows), "counts": {}})
     held_out = frozenset(row.prompt for row in rows if row.split is Split.VALIDATION)
-    warm = train(
-        "sft-refusal",
-        base,
-        answered_dataset(base, work / "warm", quick=quick, without=held_out),
-        work / "warm",
-        {"epochs": 1.0, "batch_size": 8, "checkpoint_steps": 1000},
-    )
+    # Kept for the next method, which starts from it too.
+    warm = work.parent / f"policy-start{'-quick' if quick else ''}"
+    if not (warm / "adapter" / "adapter_config.json").exists():
+        data = answered_dataset(base, warm, quick=quick, without=held_out)
+        train("sft-refusal", base, data, warm, {"epochs": 1.0, "batch_size": 8, "checkpoint_steps": 1000})
     settings = method(name).settings.model_validate(
         {**_BOUNDED, "most_steps": 4 if quick else 40, "start": "warm", **options}
     )
@@ -77,10 +75,10 @@ def measure_policy(name: str, base: Path, work: Path, *, quick: bool, **options:
         work=work / "training",
         settings=settings,
         process=ProcessSettings(),
-        inputs={"warm": warm.adapter},
+        inputs={"warm": warm / "adapter"},
     )
     prompts = 16 if quick else 64
-    before = _rewards(job, warm.adapter, prompts)
+    before = _rewards(job, warm / "adapter", prompts)
     began = time.monotonic()
     result = method(name).load()(job, None)
     seconds = time.monotonic() - began

@@ -5,9 +5,7 @@ The yardstick's pairs come from other clusters of the train split than the train
 
 from __future__ import annotations
 
-import gzip
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,9 +16,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from tests.benchmarks.learning.held_out import HeldOut, public_pairs
+from tests.benchmarks.learning.rows import text_rows, written
 
 from ratchet_adapters.datasets.bank import load_bank
-from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, Split, rows_digest
+from ratchet_adapters.datasets.dataset import Row, RowKind, Split
 from ratchet_adapters.datasets.refusal_text import opens_like_a_refusal
 from ratchet_adapters.training.job import TrainingJob, TrainingResult
 from ratchet_adapters.training.methods import method
@@ -51,18 +51,8 @@ class Size:
     asked: int
 
 
-_FULL = Size(trained=160, held_out=50, public=60, tokens=24, asked=32)
+_FULL = Size(trained=120, held_out=50, public=40, tokens=24, asked=32)
 _QUICK = Size(trained=64, held_out=20, public=24, tokens=12, asked=16)
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """A pair that was not trained on."""
-
-    prompt: str
-    chosen: str
-    rejected: str
-    cluster: str
 
 
 @dataclass(frozen=True)
@@ -108,9 +98,8 @@ def prepared(base: Path, work: Path, *, quick: bool) -> Bench:
                             len(rows), rejected,
                         )
                     )  # fmt: skip
-    manifest = {"format": FORMAT, "rows_digest": rows_digest(rows)}
-    dataset = Dataset(tuple(rows), manifest).write(work / "dataset")
-    return Bench(base, size, dataset, {**held_out, **_public(size.public)})
+    dataset = written([*rows, *text_rows()], work / "dataset")
+    return Bench(base, size, dataset, {**held_out, **public_pairs(size.public)})
 
 
 def trained(
@@ -214,7 +203,7 @@ def compared(bench: Bench, result: TrainingResult, measure: Literal["margin", "a
         result: Of the training.
         measure: margin: log p(chosen) - log p(rejected), in nats. accuracy: the share of pairs where it is above 0.
     """
-    before, after = figures(loaded(bench.base), bench), figures(loaded(bench.base, result.adapter), bench)
+    before, after = _of_base(bench), figures(loaded(bench.base, result.adapter), bench)
     names = ("harm", "over_refusal")
     clusters = [pair.cluster for name in names for pair in bench.held_out[name]]
     first, second = (np.concatenate([np.array(side[f"{name}.margins"]) for name in names]) for side in (before, after))
@@ -244,6 +233,15 @@ def compared(bench: Bench, result: TrainingResult, measure: Literal["margin", "a
     }
 
 
+def _of_base(bench: Bench) -> dict[str, Any]:
+    """Figures of the base model, kept for the next method too: its pairs are the same."""
+    kept = bench.dataset.parent.parent / f"preference-base-{bench.size.held_out}-{bench.size.public}.json"
+    if not kept.exists():
+        kept.write_text(json.dumps(figures(loaded(bench.base), bench)))
+    found: dict[str, Any] = json.loads(kept.read_text())
+    return found
+
+
 def _seed_prompts() -> list[dict[str, str]]:
     folder = resources.files("ratchet_adapters.evals").joinpath("suites", "seed", "harm")
     lines = [
@@ -270,31 +268,3 @@ def _complying(
         kept.write_text(json.dumps(known))
     answered = [(item, known[item["prompt"]].strip()) for item in items]
     return [(item, answer) for item, answer in answered if answer and not opens_like_a_refusal(answer)]
-
-
-def _public(count: int) -> dict[str, list[HeldOut]]:
-    """Return pairs of public sets below the folder RATCHET_DATA, none without it."""
-    folder = os.environ.get("RATCHET_DATA")
-    found: dict[str, list[HeldOut]] = {}
-    if not folder:
-        return found
-    rng = Random(0)
-    path = Path(folder) / "coconot" / "coconot_pref.jsonl"
-    if path.is_file():
-        items = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        rng.shuffle(items)
-        found["coconot"] = [HeldOut(it["prompt"], it["chosen"], it["rejected"], it["id"]) for it in items[:count]]
-    path = Path(folder) / "hh_rlhf" / "test.jsonl.gz"
-    if path.is_file():
-        with gzip.open(path, "rt", encoding="utf-8") as stream:
-            pairs = [_single_turn(number, json.loads(line)) for number, line in enumerate(stream)]
-        found["hh_rlhf"] = rng.sample(usable := [pair for pair in pairs if pair is not None], min(count, len(usable)))
-    return found
-
-
-def _single_turn(number: int, item: Mapping[str, str]) -> HeldOut | None:
-    parts = [item[name].split("\n\nAssistant:") for name in ("chosen", "rejected")]
-    if any(len(part) != 2 for part in parts) or not all(part[1].strip() for part in parts):
-        return None
-    prompt = parts[0][0].removeprefix("\n\nHuman:").strip()
-    return None if len(prompt) > 600 else HeldOut(prompt, parts[0][1].strip(), parts[1][1].strip(), str(number))

@@ -121,7 +121,7 @@ def figures(base: Path, adapter: Path | None, *, quick: bool) -> dict[str, Any]:
     }
     rtp = Path(os.environ.get("RATCHET_DATA", "")) / "real_toxicity_prompts_subset"
     if os.environ.get("RATCHET_DATA") and rtp.is_dir():
-        found["rtp"] = _continued(model, rtp_openings(rtp, limit=12 if quick else 140), 2)
+        found["rtp"] = _continued(model, rtp_openings(rtp, limit=12 if quick else 80), 2)
     texts = [item.prompt for item in seed_items("text", "eval")]
     scored = model.log_probs([("", text) for text in texts[: 4 if quick else None]])
     found["nll"] = -sum(own.log_prob for own in scored) / sum(own.tokens for own in scored)

@@ -295,3 +295,18 @@ def test_parts_of_a_step_and_bfloat16_train_too(job_of):
 def test_kto_needs_neighbours_for_its_kl():
     with pytest.raises(ValueError, match="at least twice accumulate"):
         method("kto").settings(batch_size=4, accumulate=4)
+
+
+@pytest.mark.parametrize("name", TRAIN)
+def test_anchor_texts_hold_the_adapter_to_the_base_model(job_of, name, pair_dataset, tmp_path):
+    texts = [
+        row(f"a{i}", "anchor", " ".join(f"w{(i * 5 + k) % 52}" for k in range(12)), "", prompt="") for i in range(4)
+    ]
+    dataset = write([*read_dataset(pair_dataset).rows, *texts], tmp_path / "anchored")
+    recipe = {"dataset": dataset, "epochs": 4.0, "learning_rate": 2e-3}
+    loose = TRAIN[name](job_of(name, "loose", anchor_weight=1e-9, **recipe), None)
+    held = TRAIN[name](job_of(name, "held", anchor_weight=30.0, **recipe), None)
+    far, near = (sum(point.metrics["drift"] for point in run.curve[-8:]) for run in (loose, held))
+    assert 0 < near < far / 2
+    off = TRAIN[name](job_of(name, "off", anchor_weight=0.0, **recipe), None)
+    assert "drift" not in off.curve[-1].metrics

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from statistics import fmean
 from typing import Any
 
 import torch
 import torch.nn.functional as functional
 
 from ratchet_adapters.precision import products
+from ratchet_adapters.training.trainers.anchoring import Anchors
 from ratchet_adapters.training.trainers.prefix_tree import prefix_tree
 
 __all__ = ["AnswerScoring", "reference_log_probs", "token_log_probs"]
@@ -70,21 +72,42 @@ class AnswerScoring:
     Args:
         autocast: Compute in bfloat16; the trainer's own autocast covers `model.forward` only.
         counts: Shown with the first step.
+        anchors: Texts on which the adapter is held to the base model.
     """
 
-    def __init__(self, *args: Any, autocast: bool, counts: Mapping[str, float], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, autocast: bool, counts: Mapping[str, float], anchors: Anchors, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._autocast = autocast
         self._counts = counts
+        self._anchors = anchors
+        self._drifts: list[float] = []
         model: Any = self.model  # type: ignore[attr-defined]
         # TRL copies a new adapter as the reference; the base with the adapter off is the same, and needs no copy.
         if "ref" in model.peft_config:
             model.delete_adapter("ref")
 
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **rest: Any) -> Any:
+        """Return the method's loss of one batch; in training with the anchor's."""
+        found = super().compute_loss(model, inputs, return_outputs, **rest)  # type: ignore[misc]
+        this: Any = self
+        if not self._anchors.texts or not model.training:
+            return found
+        drift = self._anchors.drift(this.accelerator.unwrap_model(model), this.state.global_step)
+        self._drifts.append(float(drift.detach()))
+        loss, *outputs = found if return_outputs else (found,)
+        loss = loss + self._anchors.weight * drift
+        return (loss, *outputs) if return_outputs else loss
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the counts to the first step's log."""
+        """Add the counts to the first step's log, and to every step's how far the adapter is from the base model."""
         first = "loss" in logs and self.state.global_step == 1  # type: ignore[attr-defined]
-        super().log({**logs, **self._counts} if first else logs, start_time)  # type: ignore[misc]
+        shown = {**logs, **self._counts} if first else dict(logs)
+        if "loss" in logs and self._drifts:
+            shown["drift"] = fmean(self._drifts)
+            self._drifts.clear()
+        super().log(shown, start_time)  # type: ignore[misc]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Checkpoints need no card; the adapter gets its own."""

@@ -26,6 +26,7 @@ def _prepare(session: Session) -> Work:
     from datasets import Dataset as Table
     from trl import DPOConfig
 
+    from ratchet_adapters.training.trainers.anchoring import session_anchors
     from ratchet_adapters.training.trainers.dpo_trainer import PairCollator, SafetyTrainer
 
     settings = cast(DpoSettings, session.job.settings)
@@ -39,6 +40,7 @@ def _prepare(session: Session) -> Work:
         eval_dataset=Table.from_list(_rows(session, watched, settings, collator)) if watched else None,
         processing_class=session.tokenizer,
         autocast=session.precision == "bf16",
+        anchors=session_anchors(session, settings),
         counts=made.metrics,
         settings=settings,
     )

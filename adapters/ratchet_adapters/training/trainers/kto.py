@@ -38,6 +38,7 @@ def _prepare(session: Session) -> Work:
     from trl import KTOConfig
     from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
+    from ratchet_adapters.training.trainers.anchoring import session_anchors
     from ratchet_adapters.training.trainers.kto_trainer import AnswerTrainer
 
     settings = cast(KtoSettings, session.job.settings)
@@ -66,6 +67,7 @@ def _prepare(session: Session) -> Work:
         eval_dataset=Table.from_list(_rows(session, held_out, collator, size)) if len(held_out) > 1 else None,
         processing_class=session.tokenizer,
         autocast=session.precision == "bf16",
+        anchors=session_anchors(session, settings),
         counts={
             **made.metrics,
             "desirable": float(desirable),

@@ -27,6 +27,7 @@ def _prepare(session: Session) -> Work:
     from trl.experimental.orpo import ORPOConfig
     from trl.trainer.dpo_trainer import DataCollatorForPreference
 
+    from ratchet_adapters.training.trainers.anchoring import session_anchors
     from ratchet_adapters.training.trainers.orpo_trainer import OddsTrainer
 
     settings = cast(OrpoSettings, session.job.settings)
@@ -41,6 +42,7 @@ def _prepare(session: Session) -> Work:
         eval_dataset=Table.from_list(_rows(watched)) if watched else None,
         processing_class=session.tokenizer,
         autocast=session.precision == "bf16",
+        anchors=session_anchors(session, settings),
         counts=made.metrics,
     )
     return Work(trainer, rows=len(taught), tokens=sum(pair.tokens for pair in taught))
