@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ratchet.client import InvalidRequest, NotFound, RatchetError, Refused
+from ratchet_adapters.learning.ancestry import leak_check
 from ratchet_adapters.learning.errors import CandidateRefused, PromotionRefused
 from ratchet_adapters.learning.progress import RunProgress, Tally
 from ratchet_adapters.learning.serving import run_until_stopped
@@ -195,17 +196,16 @@ def _decide(bench: Workbench, trail: Trail) -> ReportRecord:
 
 
 def _origin(bench: Workbench, trail: Trail) -> Origin:
-    from ratchet_adapters.datasets.dataset import read_dataset
-    from ratchet_adapters.evals.gates.validity import Origin, read_leak_check
+    from ratchet_adapters.evals.gates.validity import Origin
     from ratchet_adapters.learning.scanning import read_scan
 
-    leaks = read_leak_check(read_dataset(bench.artifacts.fetch(trail.dataset)).manifest) if trail.dataset else None
+    dataset, leaks = leak_check(bench, trail)
     candidate, champion = (
         bench.registry.adapter(digest).base_fingerprint if digest else trail.base_fingerprint
         for digest in (trail.adapter, trail.champion)
     )
     found = read_scan(bench, trail)
-    return Origin(trail.dataset, leaks, bench.registry.routing().champion, (candidate, champion), found)
+    return Origin(dataset, leaks, bench.registry.routing().champion, (candidate, champion), found)
 
 
 def _reports_on(bench: Workbench, champion: str) -> Iterator[dict[str, Any]]:

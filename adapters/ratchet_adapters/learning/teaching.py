@@ -12,6 +12,7 @@ from pathlib import Path
 from ratchet_adapters.artifacts import AdapterFileError, inspect_adapter
 from ratchet_adapters.datasets.training_flag import training_flag
 from ratchet_adapters.flags import Flag, FlagState
+from ratchet_adapters.learning.ancestry import named_adapters
 from ratchet_adapters.learning.answers import BaseAnswers
 from ratchet_adapters.learning.critics import reviser
 from ratchet_adapters.learning.errors import BaseModelUnusable, CandidateRefused, NothingToLearn, ServerUnavailable
@@ -21,11 +22,9 @@ from ratchet_adapters.learning.suites import evaluation_suites
 from ratchet_adapters.learning.trail import Trail
 from ratchet_adapters.learning.workbench import Workbench
 from ratchet_adapters.registry import AdapterRecord, CurvePoint, DatasetRecord
-from ratchet_adapters.training.arithmetic import ArithmeticSettings
 from ratchet_adapters.training.constitutional import CONSTITUTIONAL
 from ratchet_adapters.training.job import Progress, TrainingJob
 from ratchet_adapters.training.methods import method
-from ratchet_adapters.training.recipe import AdapterRecipe
 
 __all__ = ["register", "replay", "select", "train"]
 
@@ -46,7 +45,7 @@ def select(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
     if not status.ready:
         raise ServerUnavailable(bench.settings.server, "its engine is not ready yet")
     ids = [flag.id for flag in _accepted(bench)]
-    if not ids and options.dataset.min_refusals:
+    if not ids and options.dataset.min_refusals and method(run.method).learns:
         raise NothingToLearn(bench.flags.counts()["state"][FlagState.OPEN])
     progress.done(f"{len(ids)} accepted flags")
     return trail.with_(
@@ -124,21 +123,17 @@ def train(bench: Workbench, trail: Trail, progress: RunProgress) -> Trail:
     settings = bench.settings
     folder = bench.run_folder(trail.run_id)
     recipe = settings.options_of(trail.method, trail.options or {}).training
-    named: tuple[str, ...] = ()
-    if isinstance(recipe, ArithmeticSettings):
-        named = tuple(recipe.adapters)
-    elif isinstance(recipe, AdapterRecipe) and recipe.start:
-        named = (recipe.start,)
     job = TrainingJob(
         method=trail.method,
-        dataset=bench.artifacts.fetch(trail.dataset),
+        # A method that learns from no rows is handed a folder without any.
+        dataset=bench.artifacts.fetch(trail.dataset) if trail.dataset else folder,
         model=_base_model(trail),
         base_fingerprint=trail.base_fingerprint,
         output=folder / "adapter",
         work=folder / "training",
         settings=recipe,
         process=settings.process,
-        inputs={digest: bench.artifacts.fetch(digest) for digest in named},
+        inputs={digest: bench.artifacts.fetch(digest) for digest in named_adapters(recipe)},
     )
     # What a killed learner had already shown; steps that are done again replace their points.
     progress.curve(bench.registry.run(trail.run_id).curve)

@@ -67,6 +67,8 @@ def _carry_out(bench: Workbench, run_id: str) -> str:
         for name in STEPS:
             if (name == "promote" and not trail.wants_promotion) or (name == "scan" and not trail.scans):
                 continue
+            if name == "replay" and not method(trail.method).learns:
+                continue
             if name == "register" and not method(trail.method).servable:
                 break
             trail = _durable(bench, name, BODIES[name], trail)

@@ -80,6 +80,7 @@ SCALE = Method(
     summary="An existing adapter, weaker or stronger: its change times a factor.",
     settings=ScaleSettings,
     trainer="ratchet_adapters.training.trainers.arithmetic:scale",
+    learns=False,
 )
 
 COMBINE = Method(
@@ -87,4 +88,5 @@ COMBINE = Method(
     summary="A weighted sum of existing adapters of one base model.",
     settings=CombineSettings,
     trainer="ratchet_adapters.training.trainers.arithmetic:combine",
+    learns=False,
 )

@@ -29,6 +29,7 @@ class Method:
         settings: The type of its recipe; `settings(**options)` validates a run's options.
         trainer: "module:function" of `train(job, on_progress) -> TrainingResult`.
         dataset: Settings of the dataset build that this method needs, laid over the learner's and under a run's own.
+        learns: Whether it learns from rows. Arithmetic on adapters does not, and no dataset is built for it.
         servable: Whether its output is an adapter that can be registered, gated and served. A reward model is not.
     """
 
@@ -37,6 +38,7 @@ class Method:
     settings: type[Recipe]
     trainer: str
     dataset: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    learns: bool = True
     servable: bool = True
 
     def load(self) -> Callable[[TrainingJob, Callable[[Progress], None] | None], TrainingResult]:

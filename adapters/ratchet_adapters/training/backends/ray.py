@@ -21,7 +21,7 @@ _DRIVER = "ratchet_adapters.training.backends.ray_driver"
 class RayBackend:
     """Ray Train's `TorchTrainer`; each worker computes its share of every step and holds the whole model.
 
-    All workers must see `job.model`, `job.dataset`, `job.work` and `job.output` at the same paths.
+    All workers must see `job.model`, `job.dataset`, `job.work`, `job.output` and `job.inputs` at the same paths.
     """
 
     def __init__(self, settings: RaySettings) -> None:

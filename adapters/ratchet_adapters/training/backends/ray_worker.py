@@ -38,7 +38,7 @@ def train_as_worker(config: dict[str, Any]) -> None:
         os.nice(job.process.nice)
     torch.set_num_threads(config["threads"])
     try:
-        for folder in (job.work / JOB, job.dataset, job.model):
+        for folder in (job.work / JOB, job.dataset, job.model, *job.inputs.values()):
             if not folder.exists():
                 raise FolderNotShared(folder, os.uname().nodename)
         result = method(job.method).load()(job, _reporter(job.work / PROGRESS) if is_first() else None)
