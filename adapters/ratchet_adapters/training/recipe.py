@@ -78,3 +78,10 @@ class AdapterRecipe(Recipe):
         description="Adapter that training goes on from: the whole digest of one that was trained on this base model. "
         "Its rank, alpha, modules and layers hold, not the recipe's. Empty: a new adapter, which changes nothing yet.",
     )
+    strength: float = Field(
+        1.0,
+        gt=0,
+        le=4,
+        description="γ: the finished adapter's change is multiplied by it (its LoRA alpha is). Below 1 it does less of "
+        "what it learnt; `scale` does the same to an adapter that is there already.",
+    )

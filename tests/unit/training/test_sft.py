@@ -149,3 +149,13 @@ def test_an_adapter_of_another_base_model_is_nothing_to_go_on_from(make_job):
     other = replace(job, inputs={"earlier": first.output}, base_fingerprint="sha256:" + "c" * 64)
     with pytest.raises(WrongBase):
         train(other)
+
+
+def test_strength_scales_the_finished_adapters_change_and_nothing_else(make_job):
+    whole, half = make_job("whole"), make_job("half", strength=0.5)
+    train(whole)
+    train(half)
+    alphas = [inspect_adapter(job.output, base_fingerprint=BASE, max_rank=16).alpha for job in (whole, half)]
+    assert alphas[1] == alphas[0] / 2
+    first, second = weights(whole.output), weights(half.output)
+    assert all(bool((first[name] == second[name]).all()) for name in first)

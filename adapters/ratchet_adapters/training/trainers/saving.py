@@ -15,6 +15,7 @@ from typing import Any
 from ratchet_adapters.datasets.dataset import Dataset
 from ratchet_adapters.training.card import adapter_card
 from ratchet_adapters.training.job import TrainingJob
+from ratchet_adapters.training.recipe import AdapterRecipe
 
 __all__ = ["json_text", "put_in_place", "save_adapter"]
 
@@ -38,6 +39,8 @@ def save_adapter(job: TrainingJob, dataset: Dataset, model: Any) -> None:
     # A folder of this machine means nothing elsewhere, and a set has another order in every process.
     config["base_model_name_or_path"] = job.base_fingerprint
     config["target_modules"] = sorted(config["target_modules"])
+    if isinstance(job.settings, AdapterRecipe) and job.settings.strength != 1:
+        config["lora_alpha"] *= job.settings.strength
     provenance = {
         "base_fingerprint": job.base_fingerprint,
         "dataset_digest": dataset.digest,
