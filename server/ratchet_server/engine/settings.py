@@ -35,7 +35,8 @@ class EngineSettings:
         max_loaded: Most adapters loaded at a time, in flight or not.
         max_lora_rank: Largest rank of an adapter.
         lora_modules: Module suffixes adapters may touch; narrowing them saves the cost of the rest.
-        dtype: Of weights and activations; "auto" is the checkpoint's.
+        dtype: Of weights and activations; "auto" is the checkpoint's, but float32 on a processor that has no
+            instructions for bfloat16.
         system_prompt: Put before chats that have none; None leaves it to the model's template.
         patience_seconds: How long a request may wait for an adapter slot before newer requests on the adapters in
             flight have to queue behind it. Each priority level counts as this much later arrival.

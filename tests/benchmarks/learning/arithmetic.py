@@ -8,9 +8,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.benchmarks.learning.rerouting import TOKENS, answered_dataset, loaded, share, train
+from tests.benchmarks.learning.model import loaded
+from tests.benchmarks.learning.rerouting import TOKENS, answered_dataset, share, train
 
 from ratchet_adapters.evals.suites.seed import seed_items
+from ratchet_adapters.training.trainers.model import load_tokenizer
 
 _GAMMAS = (0.75, 0.5, 0.25)
 
@@ -85,7 +87,7 @@ def _refusals(base: Path, adapter: Path | None, count: int) -> dict[str, Any]:
     from ratchet_adapters.training.trainers.generation import generate
     from ratchet_plugins.scorers.registry import load_scorer
 
-    model, tokenizer = loaded(base, adapter)
+    model, tokenizer = loaded(base, adapter), load_tokenizer(base)
     judge = RefusalJudge(load_scorer("refusal"))
     found = {}
     for name, kind in (("harmful", "harmful"), ("benign", "benign_twin")):

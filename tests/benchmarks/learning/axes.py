@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.learning.model import loaded
+
 from ratchet_adapters.evals.figure import share
 from ratchet_adapters.evals.item import Axis, Item
 from ratchet_adapters.evals.judges.defaults import default_judges
@@ -24,14 +26,7 @@ def axes(base: Path, adapter: Path | None, *, quick: bool) -> dict[str, Any]:
 
     On the eval split of the seed suites, by the gate's judge, greedy, the model alone; of the prompts every second one.
     """
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, local_files_only=True)
-    if adapter is not None:
-        model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    model.eval()
+    model = loaded(base, adapter, merged=True)
     tokenizer = load_tokenizer(base)
     step = 20 if quick else 2
     found: dict[str, Any] = {}

@@ -23,6 +23,7 @@ from typing import Any
 
 from rich.console import Console
 from tests.benchmarks.learning.grpo import seed_rows
+from tests.benchmarks.learning.model import in_bfloat16, precision
 
 from ratchet_adapters.datasets.bank import load_bank
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, Split, rows_digest
@@ -188,7 +189,6 @@ _PLAIN: Mapping[str, Callable[[TrainingJob], float]] = {
 
 def _trained(job: TrainingJob, trainer: Any, arguments: Any, **own: Any) -> float:
     """Return the seconds that loading, preparing and training take."""
-    import torch
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
 
@@ -199,7 +199,7 @@ def _trained(job: TrainingJob, trainer: Any, arguments: Any, **own: Any) -> floa
     set_seed(settings.seed)
     scores = job.method == "reward-model"
     kind, more = (AutoModelForSequenceClassification, {"num_labels": 1}) if scores else (AutoModelForCausalLM, {})
-    model = kind.from_pretrained(str(job.model), dtype=torch.bfloat16, local_files_only=True, **more)
+    model = kind.from_pretrained(str(job.model), dtype=precision(), local_files_only=True, **more)
     tokenizer = load_tokenizer(job.model)
     model.config.pad_token_id = tokenizer.pad_token_id
     lora = LoraConfig(
@@ -222,7 +222,7 @@ def _common(job: TrainingJob) -> dict[str, Any]:
         "per_device_train_batch_size": settings.batch_size,
         "num_train_epochs": settings.epochs,
         "learning_rate": settings.learning_rate,
-        "bf16": True,
+        "bf16": in_bfloat16(),
         "gradient_checkpointing": False,
         "use_cpu": not torch.cuda.is_available(),
         "save_strategy": "no",

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.learning.rerouting import answered_dataset, figures, loaded, train
+from tests.benchmarks.learning.model import loaded
+from tests.benchmarks.learning.rerouting import answered_dataset, figures, train
 
 from ratchet_adapters.datasets.dataset import Dataset, RowKind, read_dataset, rows_digest
 from ratchet_adapters.training.constitution.critic import ChatCritic, Message, TemplateCritic
 from ratchet_adapters.training.constitution.principles import read_constitution
 from ratchet_adapters.training.constitution.revise import revise
+from ratchet_adapters.training.trainers.model import load_tokenizer
 from ratchet_adapters.training.trainers.ratings import RowRatings
 
 
@@ -24,7 +26,7 @@ class LocalChat:
     """The base model in this process, greedy."""
 
     def __init__(self, base: Path, max_tokens: int = 48) -> None:
-        self._model, self._tokenizer = loaded(base, None)
+        self._model, self._tokenizer = loaded(base), load_tokenizer(base)
         self._max_tokens = max_tokens
         self.name = f"base model in process, max_tokens {max_tokens}"
 

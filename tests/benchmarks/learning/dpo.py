@@ -6,15 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.learning.preference import (
-    Bench,
-    compared,
-    interval,
-    loaded,
-    prepared,
-    refusals,
-    trained,
-)
+from tests.benchmarks.learning.model import loaded
+from tests.benchmarks.learning.preference import Bench, compared, interval, prepared, refusals, trained
 
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, RowKind, read_dataset, rows_digest
 

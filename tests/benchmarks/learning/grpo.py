@@ -15,10 +15,12 @@ from pathlib import Path
 from random import Random
 from typing import Any, cast
 
+from tests.benchmarks.learning.model import loaded
 from tests.benchmarks.learning.rerouting import answered_dataset, train
 
 from ratchet_adapters.datasets.bank import load_bank
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, Split, rows_digest
+from ratchet_adapters.precision import resolve_precision
 from ratchet_adapters.training.job import TrainingJob
 from ratchet_adapters.training.methods import method
 from ratchet_adapters.training.policy import PolicySettings
@@ -149,29 +151,21 @@ def _items(kind: str) -> Iterator[dict[str, Any]]:
 
 def _rewards(job: TrainingJob, adapter: Path | None, count: int) -> dict[str, Any]:
     """Rewards of sampled answers to held-out prompts, half of them harmful."""
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
     from ratchet_adapters.datasets.dataset import read_dataset
     from ratchet_adapters.training.rewards.reward import Turn
     from ratchet_adapters.training.trainers.generation import generate
     from ratchet_adapters.training.trainers.policy_gradient import combined_reward
     from ratchet_adapters.training.trainers.session import Session
 
-    session = Session(job, read_dataset(job.dataset), "bf16")
+    session = Session(job, read_dataset(job.dataset), resolve_precision("auto"))
     rows = session.rows(split=Split.VALIDATION)
     harmful = [row for row in rows if row.kind is RowKind.REFUSAL][: count // 2]
     contrast = [row for row in rows if row.kind is RowKind.CONTRAST][: count // 4]
     replay = [row for row in rows if row.kind is RowKind.REPLAY][: count // 4]
     chosen = [*harmful, *contrast, *replay] * _SAMPLES
     settings = cast(PolicySettings, job.settings)
-    model = AutoModelForCausalLM.from_pretrained(str(job.model), dtype=torch.bfloat16, local_files_only=True)
-    if adapter is not None:
-        model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    model.eval()
     answers = generate(
-        model,
+        loaded(job.model, adapter, merged=True),
         session.tokenizer,
         [row.prompt for row in chosen],
         max_tokens=settings.answer_tokens,

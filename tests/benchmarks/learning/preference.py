@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from tests.benchmarks.learning.held_out import HeldOut, public_pairs
+from tests.benchmarks.learning.model import loaded
 from tests.benchmarks.learning.rows import text_rows, written
 
 from ratchet_adapters.datasets.bank import load_bank
@@ -121,17 +122,6 @@ def trained(
         ),
         None,
     )
-
-
-def loaded(base: Path, adapter: Path | None = None) -> Any:
-    """Return the base model in bfloat16, with an adapter when one is named."""
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.bfloat16, local_files_only=True)
-    if adapter is not None:
-        model = PeftModel.from_pretrained(model, str(adapter))
-    return model.eval()
 
 
 def margins(model: Any, bench: Bench, pairs: Sequence[HeldOut]) -> np.ndarray[Any, Any]:

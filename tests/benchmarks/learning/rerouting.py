@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 import torch
+from tests.benchmarks.learning.model import loaded
 
 from ratchet_adapters.datasets.bank import load_bank
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, Split, rows_digest
@@ -25,6 +26,7 @@ from ratchet_adapters.training.loss_terms.rerouting import completion_layers, co
 from ratchet_adapters.training.methods import method
 from ratchet_adapters.training.settings import ProcessSettings
 from ratchet_adapters.training.trainers.generation import generate, rendered
+from ratchet_adapters.training.trainers.model import load_tokenizer
 from ratchet_adapters.training.trainers.terms import ModelInTraining
 
 TOKENS = 40
@@ -134,7 +136,7 @@ def figures(base: Path, adapter: Path | None, work: Path, *, count: int) -> dict
     prompts = [item.prompt for item in seed_items("harmful", "eval")]
     prompts = Random(1).sample(prompts, min(count, len(prompts)))
     known = base_answers(base, work, prompts)
-    model, tokenizer = loaded(base, adapter)
+    model, tokenizer = loaded(base, adapter), load_tokenizer(base)
     own = [known[prompt] for prompt in prompts] if adapter is None else _said(model, tokenizer, prompts)
     judgements = RefusalJudge(load_scorer("refusal")).judge([Answer(*pair) for pair in zip(prompts, own, strict=True)])
     incoherent = [one.label == INCOHERENT for one in judgements]
@@ -159,24 +161,11 @@ def base_answers(base: Path, work: Path, prompts: Sequence[str]) -> dict[str, st
     known: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
     if missing:
-        model, tokenizer = loaded(base, None)
+        model, tokenizer = loaded(base), load_tokenizer(base)
         known |= dict(zip(missing, _said(model, tokenizer, missing), strict=True))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(known), encoding="utf-8")
     return known
-
-
-def loaded(base: Path, adapter: Path | None) -> tuple[Any, Any]:
-    """Return model and tokenizer, in bfloat16 and eval mode."""
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    from ratchet_adapters.training.trainers.model import load_tokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.bfloat16, local_files_only=True)
-    if adapter is not None:
-        model = PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
-    return model.eval(), load_tokenizer(base)
 
 
 def _said(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 from tests.benchmarks.learning.grpo import seed_rows
+from tests.benchmarks.learning.model import loaded
 
 from ratchet_adapters.datasets.bank import load_bank
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, Split, rows_digest
@@ -76,9 +77,6 @@ def measure(base: Path, work: Path, *, quick: bool) -> dict[str, Any]:
 
 def _pairs(base: Path, *, quick: bool) -> list[Row]:
     """Rows with both texts, half of them harmful, a quarter of the clusters for validation."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
     from ratchet_adapters.training.trainers.generation import generate
     from ratchet_adapters.training.trainers.model import load_tokenizer
 
@@ -91,9 +89,7 @@ def _pairs(base: Path, *, quick: bool) -> list[Row]:
             here = [row for row in source if row.split is split and row.kind is kind]
             chosen += rng.sample(here, min(len(here), round(count * portion)))
     tokenizer = load_tokenizer(base)
-    model = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.bfloat16, local_files_only=True)
-    model.eval()
-    said = generate(model, tokenizer, [row.prompt for row in chosen], max_tokens=_ANSWER_TOKENS)
+    said = generate(loaded(base), tokenizer, [row.prompt for row in chosen], max_tokens=_ANSWER_TOKENS)
     found = []
     for row, text in zip(chosen, said, strict=True):
         if not text.strip() or opens_like_a_refusal(text):

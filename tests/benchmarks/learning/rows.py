@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.benchmarks.learning.model import loaded
+
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, Split, rows_digest
 from ratchet_adapters.datasets.seed import load_seed
 from ratchet_adapters.training.trainers.generation import generate
@@ -12,12 +14,8 @@ from ratchet_adapters.training.trainers.model import load_tokenizer
 
 def ordinary_rows(base: Path, count: int, *, tokens: int = 16) -> list[Row]:
     """Ordinary prompts with the base model's own greedy answers."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
     prompts = [prompt.prompt for prompt in load_seed().of("ordinary")[:count]]
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, local_files_only=True).eval()
-    answers = generate(model, load_tokenizer(base), prompts, max_tokens=tokens)
+    answers = generate(loaded(base), load_tokenizer(base), prompts, max_tokens=tokens)
     return [
         Row(f"replay-{number}", RowKind.REPLAY, Split.TRAIN, "", prompt, answer, "seed", (), number)
         for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))

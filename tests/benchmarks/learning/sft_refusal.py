@@ -1,7 +1,7 @@
 """`sft-refusal` on the embedded model, side by side with TRL's plain SFTTrainer on the same rows.
 
 Plain: the same rank, modules, rows, batch size, epochs and learning rate, completion-only loss as TRL does it,
-bfloat16 base weights, and nothing of what the recipe adds: no packing behind a shared prefix, no cut completions, no
+the same precision, and nothing of what the recipe adds: no packing behind a shared prefix, no cut completions, no
 first layer, no output layer over taught tokens only, no anchor. Both run in this process, one after the other, on the
 same threads.
 """
@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 from tests.benchmarks.learning.axes import axes
+from tests.benchmarks.learning.model import in_bfloat16, loaded, precision
 from tests.benchmarks.learning.rows import ordinary_rows, text_rows, written
 
 from ratchet_adapters.datasets.bank import load_bank
@@ -76,14 +77,10 @@ def measure(base: Path, work: Path, *, quick: bool) -> dict[str, Any]:
 
 
 def _rows(base: Path, every: int) -> list[Row]:
-    import torch
-    from transformers import AutoModelForCausalLM
-
     seed, bank, rng = load_seed(), load_bank(), Random(0)
     harmful = rng.sample(seed.of("harmful"), _REFUSALS)[::every]
     twins = rng.sample(seed.of("benign_twin"), _TWINS)[::every]
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, local_files_only=True).eval()
-    answers = generate(model, load_tokenizer(base), [twin.prompt for twin in twins], max_tokens=16)
+    answers = generate(loaded(base), load_tokenizer(base), [twin.prompt for twin in twins], max_tokens=16)
     rows = [
         Row(one.id, RowKind.REFUSAL, Split.TRAIN, one.category, one.prompt, bank.pick(one.category, rng), "seed", (), n)
         for n, one in enumerate(harmful)
@@ -106,7 +103,7 @@ def _plain(job: TrainingJob, rows: list[Row], output: Path) -> float:
     settings = job.settings
     set_seed(settings.seed)
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(str(job.model), dtype=torch.bfloat16, local_files_only=True),
+        model=AutoModelForCausalLM.from_pretrained(str(job.model), dtype=precision(), local_files_only=True),
         processing_class=load_tokenizer(job.model),
         train_dataset=Table.from_list(
             [
@@ -131,7 +128,7 @@ def _plain(job: TrainingJob, rows: list[Row], output: Path) -> float:
             learning_rate=settings.learning_rate,
             lr_scheduler_type="cosine",
             warmup_steps=settings.warmup_share,
-            bf16=True,
+            bf16=in_bfloat16(),
             gradient_checkpointing=False,
             use_cpu=not torch.cuda.is_available(),
             save_strategy="no",

@@ -15,6 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.learning.model import loaded
+
 from ratchet_adapters.datasets.dataset import FORMAT, Dataset, Row, RowKind, Split, rows_digest
 from ratchet_adapters.datasets.seed import load_seed
 from ratchet_adapters.evals.figure import Figure, mean
@@ -97,13 +99,9 @@ def measure(base: Path, work: Path, *, quick: bool, recipe: Mapping[str, Any] | 
 
 def training_rows(base: Path) -> list[Row]:
     """Return the openings of the train themes, plain texts, and the base model's own answers to ordinary prompts."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
     seed = load_seed()
     prompts = [prompt.prompt for prompt in seed.of("ordinary")[:_REPLAYS]]
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, local_files_only=True).eval()
-    answers = generate(model, load_tokenizer(base), prompts, max_tokens=_REPLAY_TOKENS)
+    answers = generate(loaded(base), load_tokenizer(base), prompts, max_tokens=_REPLAY_TOKENS)
     texts = [(RowKind.OPENING, opening.text, "") for opening in shipped_openings("train")]
     texts += [(RowKind.ANCHOR, "", text.prompt) for text in seed.of("text")]
     texts += [(RowKind.REPLAY, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
