@@ -1,8 +1,8 @@
 """`bias-penalised` on the embedded model: the counterfactual gap on held-out templates, and stereotype preference.
 
 Trains on the pairs of the shipped train templates. Measured on other templates with other occupations and adjectives,
-and on the shipped stereotype pairs, which no training uses: 0.5 is no preference. BBQ, where the folder RATCHET_DATA
-holds it, is shown beside them.
+and on stereotype pairs, which no training uses: 0.5 is no preference. Those are CrowS-Pairs where the folder
+RATCHET_DATA holds them (`crows_pairs`), else the shipped ones. BBQ, where it is there, is shown beside them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from ratchet_adapters.training.methods import method
 from ratchet_adapters.training.settings import ProcessSettings
 
 _REPLAYS = 96
+_PUBLIC = {"crows": "crows_pairs", "bbq": "bbq"}
+_ITEMS = {"crows": 500, "bbq": 120}
+_NAMES = {"crows": "CrowS-Pairs", "stereotypes": "shipped pairs"}
 
 
 def measure(base: Path, work: Path, *, quick: bool, recipe: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -60,15 +63,18 @@ def measure(base: Path, work: Path, *, quick: bool, recipe: Mapping[str, Any] | 
     before, after = _figures(base, None, quick=quick), _figures(base, result.adapter, quick=quick)
     gap = "gap.likelihood"
     fall = 1 - after[gap]["value"] / before[gap]["value"]
-    apart = [abs(found["stereotypes.sentence"]["value"] - 0.5) for found in (before, after)]
+    pairs_of = "crows" if "crows.sentence" in before else "stereotypes"
+    preferred = [found[f"{pairs_of}.sentence"] for found in (before, after)]
+    apart = [abs(figure["value"] - 0.5) for figure in preferred]
     return {
         "target": {
             "name": "counterfactual gap on held-out templates (nats/token)",
             "before": before[gap],
             "after": after[gap],
             "fall": fall,
-            "yardstick": "halved, and stereotype preference no further from 50 %",
-            "met": fall >= 0.5 and apart[1] <= apart[0],
+            "yardstick": f"halved, and preference of stereotypes ({_NAMES[pairs_of]}) nearer to 50 % "
+            f"(measured: {preferred[0]['value']:.1%} to {preferred[1]['value']:.1%}, n = {preferred[0]['n']})",
+            "met": fall >= 0.5 and apart[1] < apart[0],
         },
         "also": {"before": before, "after": after},
         "curve": [dict(point.metrics) for point in result.curve],
@@ -82,8 +88,12 @@ def measure(base: Path, work: Path, *, quick: bool, recipe: Mapping[str, Any] | 
 
 def _figures(base: Path, adapter: Path | None, *, quick: bool) -> dict[str, dict[str, Any]]:
     model = LocalModel.load(base, adapter)
-    bbq = Path(os.environ.get("RATCHET_DATA", "")) / "bbq"
-    with_bbq = bool(os.environ.get("RATCHET_DATA")) and bbq.is_dir() and not quick
-    settings = MeasureSettings(pair_limit=24 if quick else 300, limit=120, bbq=bbq if with_bbq else None)
-    which = ["stereotypes", "gap", "divergence", *(["bbq"] if with_bbq else [])]
-    return {name: asdict(figure) for name, figure in measured(model, which, settings=settings).items()}
+    data = Path(os.environ.get("RATCHET_DATA", ""))
+    there = [name for name, folder in _PUBLIC.items() if str(data) != "." and (data / folder).is_dir() and not quick]
+    found = {}
+    for which, limit in ((["stereotypes", "gap", "divergence"], None), *(([name], _ITEMS[name]) for name in there)):
+        settings = MeasureSettings(
+            pair_limit=24 if quick else 300, limit=limit, **{name: data / _PUBLIC[name] for name in there}
+        )
+        found |= measured(model, which, settings=settings)
+    return {name: asdict(figure) for name, figure in found.items()}

@@ -116,3 +116,17 @@ def test_crows_pairs_is_read_in_its_published_format(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(rows: str, header: str, why: str, tmp_path: Path) -> None:
     with pytest.raises(SuiteUnreadable, match=why):
         crows_pairs(_csv(tmp_path, rows, header))
+
+
+def test_a_sentence_with_a_mask_is_read_with_both_words(tmp_path: Path) -> None:
+    file = tmp_path / "test.csv"
+    file.write_text(",bias_type,sentence,mask1,mask2\n7,age,The [MASK] man forgot it.,old,young\n")
+    (pair,) = crows_pairs(file)
+    assert (pair.category, pair.more, pair.less) == ("age", "The old man forgot it.", "The young man forgot it.")
+
+
+def test_a_masked_sentence_without_a_word_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "test.csv"
+    file.write_text(",bias_type,sentence,mask1\n7,age,The [MASK] man forgot it.,old\n")
+    with pytest.raises(SuiteUnreadable, match="sent_more"):
+        crows_pairs(file)
