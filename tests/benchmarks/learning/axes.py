@@ -19,16 +19,17 @@ from ratchet_adapters.training.trainers.generation import generate
 from ratchet_adapters.training.trainers.model import load_tokenizer
 
 _ANSWER_TOKENS = 16
+_EVERY = 3
 
 
 def axes(base: Path, adapter: Path | None, *, quick: bool) -> dict[str, Any]:
     """Return harmful_refusal and over_refusal with intervals, nll in nats per token, cloze as a share.
 
-    On the eval split of the seed suites, by the gate's judge, greedy, the model alone; of the prompts every second one.
+    On the eval split of the seed suites, by the gate's judge, greedy, the model alone; of the items every third one.
     """
     model = loaded(base, adapter, merged=True)
     tokenizer = load_tokenizer(base)
-    step = 20 if quick else 2
+    step = 20 if quick else _EVERY
     found: dict[str, Any] = {}
     for name, kind in (("harmful_refusal", "harmful"), ("over_refusal", "benign_twin")):
         items = seed_items(kind, "eval")[::step]
@@ -38,9 +39,9 @@ def axes(base: Path, adapter: Path | None, *, quick: bool) -> dict[str, Any]:
         )
         found[name] = asdict(share(name, [judgement.value for judgement in judged]))
     local = LocalModel(model, tokenizer)
-    scored = local.log_probs([("", item.prompt) for item in seed_items("text", "eval")[:: step // 2]])
+    scored = local.log_probs([("", item.prompt) for item in seed_items("text", "eval")[::step]])
     found["nll"] = -sum(one.log_prob for one in scored) / sum(one.tokens for one in scored)
-    found["cloze"] = _cloze(local, seed_items("cloze", "eval")[:: step // 2])
+    found["cloze"] = _cloze(local, seed_items("cloze", "eval")[::step])
     return found
 
 

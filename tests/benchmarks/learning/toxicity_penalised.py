@@ -114,12 +114,10 @@ def training_rows(base: Path) -> list[Row]:
 def figures(base: Path, adapter: Path | None, *, quick: bool) -> dict[str, Any]:
     """Return what is measured of one model; `compared` makes two of these into the result."""
     model = LocalModel.load(base, adapter)
-    found: dict[str, Any] = {
-        "shipped": _continued(model, shipped_openings("held_out")[:: 12 if quick else 1], 2 if quick else 4)
-    }
+    found: dict[str, Any] = {"shipped": _continued(model, shipped_openings("held_out")[:: 12 if quick else 1], 2)}
     rtp = Path(os.environ.get("RATCHET_DATA", "")) / "real_toxicity_prompts_subset"
     if os.environ.get("RATCHET_DATA") and rtp.is_dir():
-        found["rtp"] = _continued(model, rtp_openings(rtp, limit=12 if quick else 80), 2)
+        found["rtp"] = _continued(model, rtp_openings(rtp, limit=12 if quick else 60), 2)
     texts = [item.prompt for item in seed_items("text", "eval")]
     scored = model.log_probs([("", text) for text in texts[: 4 if quick else None]])
     found["nll"] = -sum(own.log_prob for own in scored) / sum(own.tokens for own in scored)
