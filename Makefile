@@ -13,8 +13,8 @@ setup: ## install everything into .venv and prepare the models (the others do th
 demo: setup ## run the whole loop on real parts and write demo-report/index.html
 	@$(BIN)/ratchet demo --out demo-report
 
-test: setup ## run the tests
-	@$(BIN)/python -m pytest
+test: setup ## run the tests, in as many processes as there are cores, at most four
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 serve: setup ## run server and learner on this machine
 	@$(BIN)/ratchet up

@@ -59,7 +59,7 @@ def engine_settings(model_folder: Path) -> EngineSettings:
     """Settings of the shared engine: small, and two slots so that they can be fought over."""
     return EngineSettings(
         model=model_folder,
-        threads=2,
+        threads=1,
         max_model_len=1024,
         kv_cache_bytes=512 << 20,
         max_loras=2,
