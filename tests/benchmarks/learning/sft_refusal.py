@@ -28,7 +28,7 @@ from ratchet_adapters.training.sft_refusal import SftSettings
 from ratchet_adapters.training.trainers.generation import generate
 from ratchet_adapters.training.trainers.model import load_tokenizer
 
-_REFUSALS, _TWINS, _REPLAYS = 120, 140, 60
+_REFUSALS, _TWINS, _REPLAYS = 80, 94, 40
 
 
 def measure(base: Path, work: Path, *, quick: bool) -> dict[str, Any]:
