@@ -25,25 +25,27 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17ratchet/v1/common.proto\x12\nratchet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x01\n\x07Verdict\x12\x0c\n\x04rail\x18\x01 \x01(\t\x12(\n\tdirection\x18\x02 \x01(\x0e\x32\x15.ratchet.v1.Direction\x12$\n\x07outcome\x18\x03 \x01(\x0e\x32\x13.ratchet.v1.Outcome\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\x05score\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tthreshold\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x0b\x64uration_ms\x18\x07 \x01(\x01\x12\x10\n\x08\x65nforced\x18\x08 \x01(\x08\x42\x08\n\x06_scoreB\x0c\n\n_threshold\"v\n\x06Scores\x12\x17\n\ninput_harm\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08toxicity\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x07refusal\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\r\n\x0b_input_harmB\x0b\n\t_toxicityB\n\n\x08_refusal\"1\n\x0bTokenCounts\x12\x0e\n\x06prompt\x18\x01 \x01(\r\x12\x12\n\ncompletion\x18\x02 \x01(\r\"l\n\x07Timings\x12\x16\n\x0einput_rails_ms\x18\x01 \x01(\x01\x12\x1e\n\x16time_to_first_token_ms\x18\x02 \x01(\x01\x12\x17\n\x0foutput_rails_ms\x18\x03 \x01(\x01\x12\x10\n\x08total_ms\x18\x04 \x01(\x01\"\xf1\x02\n\x07Receipt\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x02 \x01(\t\x12\x15\n\radapter_alias\x18\x03 \x01(\t\x12\x12\n\nbase_model\x18\x04 \x01(\t\x12\x18\n\x10\x62\x61se_fingerprint\x18\x05 \x01(\t\x12\x16\n\x0epolicy_version\x18\x06 \x01(\t\x12\x14\n\x0crail_profile\x18\x07 \x01(\t\x12%\n\x08verdicts\x18\x08 \x03(\x0b\x32\x13.ratchet.v1.Verdict\x12\"\n\x06scores\x18\t \x01(\x0b\x32\x12.ratchet.v1.Scores\x12\'\n\x06tokens\x18\n \x01(\x0b\x32\x17.ratchet.v1.TokenCounts\x12$\n\x07timings\x18\x0b \x01(\x0b\x32\x13.ratchet.v1.Timings\x12-\n\tserved_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\\\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x11\n\rOUTCOME_ALLOW\x10\x01\x12\x11\n\rOUTCOME_BLOCK\x10\x02\x12\x12\n\x0eOUTCOME_FAILED\x10\x03*Q\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44IRECTION_INPUT\x10\x01\x12\x14\n\x10\x44IRECTION_OUTPUT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17ratchet/v1/common.proto\x12\nratchet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"0\n\x04Span\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\r\x12\x0c\n\x04kind\x18\x03 \x01(\t\"\xa4\x02\n\x07Verdict\x12\x0c\n\x04rail\x18\x01 \x01(\t\x12(\n\tdirection\x18\x02 \x01(\x0e\x32\x15.ratchet.v1.Direction\x12$\n\x07outcome\x18\x03 \x01(\x0e\x32\x13.ratchet.v1.Outcome\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\x05score\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tthreshold\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x0b\x64uration_ms\x18\x07 \x01(\x01\x12\x10\n\x08\x65nforced\x18\x08 \x01(\x08\x12\x0e\n\x06shadow\x18\t \x01(\x08\x12\x0f\n\x07rewrote\x18\n \x01(\x08\x12\x1f\n\x05spans\x18\x0b \x03(\x0b\x32\x10.ratchet.v1.SpanB\x08\n\x06_scoreB\x0c\n\n_threshold\"v\n\x06Scores\x12\x17\n\ninput_harm\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08toxicity\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x07refusal\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\r\n\x0b_input_harmB\x0b\n\t_toxicityB\n\n\x08_refusal\"1\n\x0bTokenCounts\x12\x0e\n\x06prompt\x18\x01 \x01(\r\x12\x12\n\ncompletion\x18\x02 \x01(\r\"l\n\x07Timings\x12\x16\n\x0einput_rails_ms\x18\x01 \x01(\x01\x12\x1e\n\x16time_to_first_token_ms\x18\x02 \x01(\x01\x12\x17\n\x0foutput_rails_ms\x18\x03 \x01(\x01\x12\x10\n\x08total_ms\x18\x04 \x01(\x01\"\xf1\x02\n\x07Receipt\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x02 \x01(\t\x12\x15\n\radapter_alias\x18\x03 \x01(\t\x12\x12\n\nbase_model\x18\x04 \x01(\t\x12\x18\n\x10\x62\x61se_fingerprint\x18\x05 \x01(\t\x12\x16\n\x0epolicy_version\x18\x06 \x01(\t\x12\x14\n\x0crail_profile\x18\x07 \x01(\t\x12%\n\x08verdicts\x18\x08 \x03(\x0b\x32\x13.ratchet.v1.Verdict\x12\"\n\x06scores\x18\t \x01(\x0b\x32\x12.ratchet.v1.Scores\x12\'\n\x06tokens\x18\n \x01(\x0b\x32\x17.ratchet.v1.TokenCounts\x12$\n\x07timings\x18\x0b \x01(\x0b\x32\x13.ratchet.v1.Timings\x12-\n\tserved_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\\\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x11\n\rOUTCOME_ALLOW\x10\x01\x12\x11\n\rOUTCOME_BLOCK\x10\x02\x12\x12\n\x0eOUTCOME_FAILED\x10\x03*Q\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44IRECTION_INPUT\x10\x01\x12\x14\n\x10\x44IRECTION_OUTPUT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ratchet.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOME']._serialized_start=954
-  _globals['_OUTCOME']._serialized_end=1046
-  _globals['_DIRECTION']._serialized_start=1048
-  _globals['_DIRECTION']._serialized_end=1129
-  _globals['_VERDICT']._serialized_start=73
-  _globals['_VERDICT']._serialized_end=299
-  _globals['_SCORES']._serialized_start=301
-  _globals['_SCORES']._serialized_end=419
-  _globals['_TOKENCOUNTS']._serialized_start=421
-  _globals['_TOKENCOUNTS']._serialized_end=470
-  _globals['_TIMINGS']._serialized_start=472
-  _globals['_TIMINGS']._serialized_end=580
-  _globals['_RECEIPT']._serialized_start=583
-  _globals['_RECEIPT']._serialized_end=952
+  _globals['_OUTCOME']._serialized_start=1070
+  _globals['_OUTCOME']._serialized_end=1162
+  _globals['_DIRECTION']._serialized_start=1164
+  _globals['_DIRECTION']._serialized_end=1245
+  _globals['_SPAN']._serialized_start=72
+  _globals['_SPAN']._serialized_end=120
+  _globals['_VERDICT']._serialized_start=123
+  _globals['_VERDICT']._serialized_end=415
+  _globals['_SCORES']._serialized_start=417
+  _globals['_SCORES']._serialized_end=535
+  _globals['_TOKENCOUNTS']._serialized_start=537
+  _globals['_TOKENCOUNTS']._serialized_end=586
+  _globals['_TIMINGS']._serialized_start=588
+  _globals['_TIMINGS']._serialized_end=696
+  _globals['_RECEIPT']._serialized_start=699
+  _globals['_RECEIPT']._serialized_end=1068
 # @@protoc_insertion_point(module_scope)

@@ -61,6 +61,34 @@ DIRECTION_OUTPUT: Direction.ValueType  # 2
 Global___Direction: _TypeAlias = Direction  # noqa: Y015
 
 @_typing.final
+class Span(_message.Message):
+    """A place in the judged text, in characters, and what a rail found there. It never carries the text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    end: _builtins.int
+    kind: _builtins.str
+    """In the rail's words, such as EMAIL."""
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+        kind: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "kind", b"kind", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Span: _TypeAlias = Span  # noqa: Y015
+
+@_typing.final
 class Verdict(_message.Message):
     """One rail's typed verdict. It never carries the text that was judged."""
 
@@ -74,6 +102,9 @@ class Verdict(_message.Message):
     THRESHOLD_FIELD_NUMBER: _builtins.int
     DURATION_MS_FIELD_NUMBER: _builtins.int
     ENFORCED_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    REWROTE_FIELD_NUMBER: _builtins.int
+    SPANS_FIELD_NUMBER: _builtins.int
     rail: _builtins.str
     direction: Global___Direction.ValueType
     outcome: Global___Outcome.ValueType
@@ -83,7 +114,15 @@ class Verdict(_message.Message):
     threshold: _builtins.float
     duration_ms: _builtins.float
     enforced: _builtins.bool
-    """False for a failed rail that the operator set to fail open."""
+    """False for a failed rail that the operator set to fail open, and for a shadow rail."""
+    shadow: _builtins.bool
+    """The rail only watches: its verdict is recorded and stops nothing."""
+    rewrote: _builtins.bool
+    """The rail let the text pass with some of it replaced."""
+    @_builtins.property
+    def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Span]:
+        """Where in the judged text the rail found what it looks for, if it says."""
+
     def __init__(
         self,
         *,
@@ -95,10 +134,13 @@ class Verdict(_message.Message):
         threshold: _builtins.float | None = ...,
         duration_ms: _builtins.float = ...,
         enforced: _builtins.bool = ...,
+        shadow: _builtins.bool = ...,
+        rewrote: _builtins.bool = ...,
+        spans: _abc.Iterable[Global___Span] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "_threshold", b"_threshold", "score", b"score", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "_threshold", b"_threshold", "direction", b"direction", "duration_ms", b"duration_ms", "enforced", b"enforced", "outcome", b"outcome", "rail", b"rail", "reason", b"reason", "score", b"score", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "_threshold", b"_threshold", "direction", b"direction", "duration_ms", b"duration_ms", "enforced", b"enforced", "outcome", b"outcome", "rail", b"rail", "reason", b"reason", "rewrote", b"rewrote", "score", b"score", "shadow", b"shadow", "spans", b"spans", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015

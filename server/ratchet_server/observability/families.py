@@ -65,6 +65,16 @@ class ServingFamilies:
             "ratchet_rail_duration_seconds", "Time one rail took for one verdict.", ("profile", "rail", "direction"),
             buckets=_RAIL_SECONDS, registry=registry,
         )  # fmt: skip
+        self.shadow_rail_verdicts = Counter(
+            "ratchet_rail_shadow_verdicts",
+            "Verdicts of shadow rails, which stop nothing; block over all is the would-have-blocked rate.",
+            (*_BY, "rail", "direction", "outcome"), registry=registry,
+        )  # fmt: skip
+        self.profile_loads = Counter(
+            "ratchet_rail_profile_loads",
+            "Attempts to load a profile anew: swapped, unchanged, rejected (the old one serves on) or removed.",
+            ("profile", "outcome"), registry=registry,
+        )  # fmt: skip
         self.rejected = Counter(
             "ratchet_measurements_rejected", "Measurements dropped: not a finite number in their metric's range.",
             ("measurement",), registry=registry,
@@ -75,7 +85,7 @@ class ServingFamilies:
         """Return the families whose series go when their adapter loses its label."""
         return (
             self.requests, self.errors, self.tokens, self.duration, self.first_token, self.inter_token, self.judged,
-            self.refusals, self.toxicity, self.rail_verdicts,
+            self.refusals, self.toxicity, self.rail_verdicts, self.shadow_rail_verdicts,
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from collections import Counter as Tally
 from collections.abc import Sequence
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from ratchet_server.observability.families import EngineFamilies, LearningFamilies, ServingFamilies, SwapFamilies
 from ratchet_server.observability.labels import OTHER, AdapterLabels, ProfileLabels, adapter_label
@@ -29,6 +29,7 @@ _SWAPS: tuple[SwapKind, ...] = ("promote", "rollback")
 _PROOFS: tuple[ProofOutcome, ...] = ("pass", "no_effect", "mismatch", "error")
 _GATES = ("pass", "fail", "inconclusive")
 _VERDICTS = ("allow", "block", "failed")
+_LOADS = ("swapped", "unchanged", "rejected", "removed")
 UNROUTED = "none"
 
 
@@ -149,14 +150,39 @@ class Metrics:
             seconds: How long the rail took.
             adapter: The adapter that serves the request; None if it is not routed yet.
         """
+        self._rail_verdict(self._serving.rail_verdicts, profile, rail, direction, outcome, seconds, adapter)
+
+    def shadow_rail_verdict(
+        self, *, profile: str, rail: str, direction: str, outcome: str, seconds: float, adapter: str | None = None
+    ) -> None:
+        """Count the verdict of a rail in shadow mode; as `rail_verdict`. BLOCK is what it would have blocked."""
+        self._rail_verdict(self._serving.shadow_rail_verdicts, profile, rail, direction, outcome, seconds, adapter)
+
+    def _rail_verdict(
+        self,
+        family: Counter,
+        profile: str,
+        rail: str,
+        direction: str,
+        outcome: str,
+        seconds: float,
+        adapter: str | None,
+    ) -> None:
         with self._lock:
             label = UNROUTED if adapter is None else self._admit(adapter)
             key = (self._profiles.admit(profile), rail, direction.lower())
-            verdicts = self._serving.rail_verdicts
             for each in _VERDICTS:
-                verdicts.labels(label, *key, each)
-            verdicts.labels(label, *key, outcome.lower()).inc()
+                family.labels(label, *key, each)
+            family.labels(label, *key, outcome.lower()).inc()
             self._observe(self._serving.rail_seconds.labels(*key), "rail_seconds", seconds)
+
+    def profile_load(self, profile: str, outcome: str) -> None:
+        """Count an attempt to load a profile anew: swapped, unchanged, rejected or removed."""
+        with self._lock:
+            name = self._profiles.admit(profile)
+            for each in _LOADS:
+                self._serving.profile_loads.labels(name, each)
+            self._serving.profile_loads.labels(name, outcome.lower()).inc()
 
     def flag(self, kind: str, source: str) -> None:
         """Count one stored flag, e.g. ("HARMFUL", "SCORER")."""

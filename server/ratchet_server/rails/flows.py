@@ -19,6 +19,7 @@ __all__ = ["ENGINE", "Flow", "read_flows"]
 # The only `engine` of a configured model: the serving engine of this process.
 ENGINE = "ratchet"
 _MODEL_PARAMETERS = {"max_tokens", "timeout_ms"}
+_REWRITING_ACTION = {"context_bloat_detection": "truncate", "injection_detection": "omit"}
 # NeMo's own rails that were read or tried and fail closed. Others, most of all those that call a vendor, often allow
 # what they could not check (upstream issue 2045).
 _AUDITED = {
@@ -44,6 +45,7 @@ class Flow:
         key: Where it stands.
         surface: What the catalog declares about it.
         settings: Its deadline and fail mode.
+        rewrites: Whether it may rewrite the text under this configuration.
     """
 
     text: str
@@ -51,6 +53,7 @@ class Flow:
     key: KeyPath
     surface: nemo.Surface
     settings: RailSettings
+    rewrites: bool
 
 
 def read_flows(folder: ConfigFolder, catalog: nemo.RailCatalog, settings: RatchetSettings) -> tuple[Flow, ...]:
@@ -104,11 +107,21 @@ def _read(
         raise folder.error(key, f"{text!r} is no rail: {error}", "Write `name $key=value`.") from error
     if surface is None:
         raise folder.error(key, f"There is no {direction.lower()} rail {text!r}.", _hint(text, direction, catalog))
-    flow = Flow(text, direction, key, surface, settings.rails.get(text, RailSettings()))
+    rewrites = surface.rewrites and _rewrites_by_its_action(folder, surface)
+    flow = Flow(text, direction, key, surface, settings.rails.get(text, RailSettings()), rewrites)
     _check_parameters(folder, flow)
-    _check_conduct(folder, flow, catalog)
+    _check_conduct(folder, flow, catalog, settings)
     _check_model(folder, flow)
     return flow
+
+
+def _rewrites_by_its_action(folder: ConfigFolder, surface: nemo.Surface) -> bool:
+    """Some of NeMo's rails rewrite under one `action` only; the others always may."""
+    rewriting = _REWRITING_ACTION.get(surface.manifest)
+    if rewriting is None:
+        return True
+    section = ((folder.values.get("rails") or {}).get("config") or {}).get(surface.manifest) or {}
+    return isinstance(section, dict) and section.get("action") == rewriting
 
 
 def _hint(text: Any, direction: Direction, catalog: nemo.RailCatalog) -> str:
@@ -137,7 +150,7 @@ def _check_parameters(folder: ConfigFolder, flow: Flow) -> None:
             raise folder.error(flow.key, f"The threshold {given!r} is no number over 0 and up to 1.", "Correct it.")
 
 
-def _check_conduct(folder: ConfigFolder, flow: Flow, catalog: nemo.RailCatalog) -> None:
+def _check_conduct(folder: ConfigFolder, flow: Flow, catalog: nemo.RailCatalog, settings: RatchetSettings) -> None:
     surface, key = flow.surface, ("custom_data", "ratchet", "rails", flow.text)
     stock = catalog.records[surface.manifest].source.startswith("nemoguardrails.")
     if stock and surface.manifest not in _AUDITED and not flow.settings.unaudited:
@@ -147,11 +160,33 @@ def _check_conduct(folder: ConfigFolder, flow: Flow, catalog: nemo.RailCatalog) 
             f"The rail {surface.name!r} is not known to fail closed: it may allow what it could not check.",
             f"{better or 'To run it all the same,'} set {'.'.join(key)}: {{unaudited: true}}.".strip(),
         )
-    if surface.rewrites and flow.settings.on_rewrite is None:
+    if flow.rewrites and flow.settings.shadow:
+        return
+    if flow.rewrites:
+        _check_rewriting(folder, flow, settings, key)
+    elif flow.settings.on_rewrite is not None:
+        raise folder.error((*key, "on_rewrite"), f"The rail {surface.name!r} never rewrites the text.", "Remove it.")
+
+
+def _check_rewriting(folder: ConfigFolder, flow: Flow, settings: RatchetSettings, key: KeyPath) -> None:
+    name, where = flow.surface.name, ".".join(map(str, key))
+    if flow.settings.on_rewrite is None:
+        problem = f"The rail {name!r} may rewrite the text, and nothing says whether it may."
+        raise folder.error(flow.key, problem, f"Set {where}: {{on_rewrite: apply}}, or {{on_rewrite: block}} to block.")
+    if flow.settings.on_rewrite == "block":
+        return
+    if flow.direction is Direction.OUTPUT and settings.streaming.mode != "buffered":
         raise folder.error(
-            flow.key,
-            f"The rail {surface.name!r} may rewrite the text, which is not supported.",
-            f"Use a detecting rail, or set {'.'.join(key)}: {{on_rewrite: block}} to block instead.",
+            (*key, "on_rewrite"),
+            f"In streaming mode {settings.streaming.mode} text has left before {name!r} could replace it.",
+            "Set custom_data.ratchet.streaming.mode: buffered, or {on_rewrite: block}.",
+        )
+    side = flow.direction.lower()
+    if ((folder.values.get("rails") or {}).get(side) or {}).get("parallel"):
+        raise folder.error(
+            ("rails", side, "parallel"),
+            f"The rail {name!r} rewrites the text, and rails at its side would judge the text it replaces.",
+            "Remove it.",
         )
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ratchet_server.rails.settings import Streaming
 from ratchet_server.rails.streambuffer import StreamBuffer
 from ratchet_server.rails.verdict import ALLOWED, Decision, Direction, Outcome, Verdict
 
-__all__ = ["Blocked", "Finished", "GateEvent", "GuardedStream", "Released"]
+__all__ = ["Blocked", "Finished", "GateEvent", "GuardedStream", "Released", "decided", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,7 @@ class GuardedStream(AsyncIterator[GateEvent]):
         self._sent = 0
         self._passed = 0
         self._passed_whole = False
+        self._rewritten: str | None = None
         self._decision = ALLOWED
         self._judging: asyncio.Task[Decision] | None = None
         self._judged_to = (0, False)
@@ -126,7 +127,7 @@ class GuardedStream(AsyncIterator[GateEvent]):
                     yield Blocked(self._decision, Direction.OUTPUT, prompt)
                     return
                 self._buffer.raise_failure()
-                text = self._buffer.text()
+                text = self._buffer.text() if self._rewritten is None else self._rewritten
                 limit = self._limit(len(text))
                 if limit > self._sent:
                     released, self._sent = text[self._sent : limit], limit
@@ -174,10 +175,28 @@ class GuardedStream(AsyncIterator[GateEvent]):
         if self._judging is None or not self._judging.done():
             return
         task, self._judging = self._judging, None
-        self._decision = _result(task, Direction.OUTPUT).after(self._decision)
+        self._decision = self._sound(_result(task, Direction.OUTPUT).after(self._decision))
         if self._decision.outcome is Outcome.ALLOW:
             self._passed, self._passed_whole = self._judged_to
+            self._rewritten = self._decision.rewritten
         self._buffer.judged()
+
+    def _sound(self, decision: Decision) -> Decision:
+        """A text can be replaced only while all of it is here and none of it has left."""
+        if decision.rewritten is None or (self._judged_to[1] and not self._sent):
+            return decision
+        return replace(decision, outcome=Outcome.BLOCK, rewritten=None)
+
+
+async def decided(decision: Decision) -> Decision:
+    """An input check whose result is there already."""
+    return decision
+
+
+async def nothing() -> AsyncGenerator[str, None]:
+    """The text of an answer that must not be generated."""
+    return
+    yield
 
 
 async def _input_decision(task: asyncio.Future[Decision]) -> Decision:

@@ -20,7 +20,7 @@ os.environ["NEMO_GUARDRAILS_NO_USAGE_STATS"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
 
 from nemoguardrails import RailsConfig
-from nemoguardrails.actions.rail_outcome import RailOutcome
+from nemoguardrails.actions.rail_outcome import RailOutcome, TransformTarget
 from nemoguardrails.guardrails.compiled_rail import (
     CompiledRail,
     RailCompilationError,
@@ -40,7 +40,7 @@ from nemoguardrails.types import LLMResponse, LLMResponseChunk
 from ratchet_plugins.nemo.catalog import custom_data_keys, merged_catalog
 from ratchet_server.rails.generation import RAIL_PRIORITY, Generate
 from ratchet_server.rails.message import Message
-from ratchet_server.rails.verdict import Direction, Outcome, RailResult
+from ratchet_server.rails.verdict import Direction, Outcome, RailResult, Span
 
 __all__ = [
     "CompiledRail",
@@ -200,16 +200,25 @@ class NemoRail:
         if outcome.failed:
             return RailResult(Outcome.FAILED, "the rail raised an error")
         reason = (outcome.reason or "")[:_REASON_CHARS]
-        if outcome.is_transform:
-            return RailResult(Outcome.BLOCK, reason, rewrite=True)
         evidence = outcome.metadata
+        spans = tuple(Span(*span) for span in evidence.get("spans", ()))
+        if outcome.is_transform:
+            return _rewritten(outcome, reason, spans, text)
         return RailResult(
             Outcome.BLOCK if outcome.is_blocked else Outcome.ALLOW,
             reason,
             _number(evidence.get("score")),
             _number(evidence.get("threshold")),
             {k: float(v) for k, v in evidence["scores"].items()} if isinstance(evidence.get("scores"), dict) else None,
+            spans=spans,
         )
+
+
+def _rewritten(outcome: RailOutcome, reason: str, spans: tuple[Span, ...], text: str | None) -> RailResult:
+    target = TransformTarget.USER_MESSAGE if text is None else TransformTarget.BOT_MESSAGE
+    if [rewrite.target for rewrite in outcome.transforms] != [target]:
+        return RailResult(Outcome.FAILED, "the rail rewrites something else than it judges")
+    return RailResult(Outcome.ALLOW, reason, rewritten=outcome.transforms[0].text, spans=spans)
 
 
 def _number(value: Any) -> float | None:

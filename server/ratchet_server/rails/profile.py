@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from ratchet_server.rails.message import Message, turn_to_judge
 from ratchet_server.rails.runner import GuardRail, RailRunner
 from ratchet_server.rails.scoring import ScorerPool
 from ratchet_server.rails.settings import Streaming
-from ratchet_server.rails.verdict import ALLOWED, Decision, Direction
+from ratchet_server.rails.verdict import ALLOWED, Decision, Direction, Outcome
 
 if TYPE_CHECKING:
     from ratchet_server.rails.nemo import InProcessModel
@@ -58,6 +58,35 @@ class Profile:
     def output_rails(self) -> tuple[str, ...]:
         """The rails that judge answers, in order."""
         return self._output.names
+
+    @property
+    def rewrites_input(self) -> bool:
+        """Whether prompts may be rewritten, so that the model must not read them before `admit` has returned."""
+        return any(rail.rewrites for rail in self._input.rails)
+
+    async def admit(self, messages: Sequence[Message]) -> tuple[Decision, tuple[Message, ...]]:
+        """Judge the present turn, and return the conversation as the model may read it.
+
+        Rails that rewrite see the earlier messages too: a client sends them anew, as they were, with every turn.
+        Never raises; cancelling it cancels the rails.
+        """
+        decision = await self.check_input(messages)
+        if not self.rewrites_input or decision.outcome is not Outcome.ALLOW:
+            return decision, tuple(messages)
+        turn = turn_to_judge(messages)
+        rewriting = replace(self._input, rails=tuple(rail for rail in self._input.rails if rail.rewrites))
+        admitted: list[Message] = []
+        for message in turn[:-1]:
+            earlier = await rewriting.check([{**message, "role": "user"}], None, len(message["content"]))
+            if earlier.outcome is not Outcome.ALLOW:
+                return earlier, tuple(messages)
+            admitted.append(
+                Message(message["role"], message["content"] if earlier.rewritten is None else earlier.rewritten)
+            )
+        last = turn[-1]["content"] if decision.rewritten is None else decision.rewritten
+        if [message["content"] for message in turn] == [*(message.content for message in admitted), last]:
+            return decision, tuple(messages)
+        return decision, (*admitted, Message("user", last))
 
     async def check_input(self, messages: Sequence[Message]) -> Decision:
         """Judge the present turn of a conversation. Never raises; cancelling it cancels the rails."""
@@ -157,8 +186,15 @@ def _compile_rails(
         if surface.scorer:
             scorers.warm_up(surface.scorer)
             versions[surface.scorer] = scorers.scorer(surface.scorer).version
-        timeout_s = settings.timeout_ms / 1e3
-        rail = GuardRail(flow.text, body, timeout_s, settings.fail_open, own_context=surface.asks_model)
+        rail = GuardRail(
+            flow.text,
+            body,
+            settings.timeout_ms / 1e3,
+            settings.fail_open,
+            own_context=surface.asks_model,
+            rewrites=settings.on_rewrite == "apply" and not settings.shadow,
+            shadow=settings.shadow,
+        )
         sides[flow.direction].append(rail)
     return sides, versions
 

@@ -16,7 +16,14 @@ from ratchet_server.rails.verdict import ALLOWED, Decision, Direction, Outcome, 
 
 __all__ = ["GuardRail", "RailBody", "RailRunner"]
 
-_Judged = tuple[Verdict, Mapping[str, float]]
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What one rail said, the scores it saw, and the text it wants instead."""
+
+    verdict: Verdict
+    scores: Mapping[str, float]
+    rewritten: str | None = None
 
 
 class RailBody(Protocol):
@@ -36,6 +43,8 @@ class GuardRail:
         timeout_s: Seconds after which it has failed.
         fail_open: Whether its failure lets the text pass.
         own_context: Run it in a task of its own: NeMo's model calls set context variables that would stay.
+        rewrites: Let it replace the text; otherwise a rail that wants to blocks.
+        shadow: Record what it says and let it stop nothing.
     """
 
     flow: str
@@ -43,6 +52,8 @@ class GuardRail:
     timeout_s: float
     fail_open: bool = False
     own_context: bool = False
+    rewrites: bool = False
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,11 @@ class RailRunner:
 
     Attributes:
         parallel: Run them at the same time; the first one that stops the text cancels the others. Otherwise one after
-            the other, in the order of the configuration, until one stops it.
+            the other, in the order of the configuration, until one stops it; each sees what the ones before it made
+            of the text.
+
+    Raises:
+        ValueError: A rail that may rewrite is to run at the same time as others.
     """
 
     direction: Direction
@@ -63,6 +78,8 @@ class RailRunner:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(rail.flow for rail in self.rails))
+        if self.parallel and any(rail.rewrites for rail in self.rails):
+            raise ValueError("rails that rewrite the text cannot run at the same time as others")
 
     async def check(
         self, messages: Sequence[dict[str, str]], text: str | None, judged_chars: int, *, partial: bool = False
@@ -89,17 +106,20 @@ class RailRunner:
             PARTIAL.reset(growing)
             SCORING.reset(scoring)
         scores: dict[str, float] = {}
-        for _, seen in judged:
-            for name, value in seen.items():
+        for each in judged:
+            for name, value in each.scores.items():
                 scores[name] = max(value, scores.get(name, 0.0))
-        return Decision.of([verdict for verdict, _ in judged], scores)
+        rewritten = next((each.rewritten for each in reversed(judged) if each.rewritten is not None), None)
+        return Decision.of([each.verdict for each in judged], scores, rewritten)
 
     async def _in_turn(self, messages: Sequence[dict[str, str]], text: str | None) -> list[_Judged]:
         judged: list[_Judged] = []
         for rail in self.rails:
             judged.append(await self._run(rail, messages, text))
-            if _stops(judged[-1][0]):
+            if _stops(judged[-1].verdict):
                 break
+            if judged[-1].rewritten is not None:
+                messages, text = self._with(judged[-1].rewritten, messages, text)
         return judged
 
     async def _together(self, messages: Sequence[dict[str, str]], text: str | None) -> list[_Judged]:
@@ -108,7 +128,7 @@ class RailRunner:
         try:
             while waiting:
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                if any(_stops(task.result()[0]) for task in done):
+                if any(_stops(task.result().verdict) for task in done):
                     break
         finally:
             for task in waiting:
@@ -121,7 +141,6 @@ class RailRunner:
         begin = time.perf_counter()
         result = await self._result(rail, messages, text)
         elapsed_ms = (time.perf_counter() - begin) * 1e3
-        enforced = not (rail.fail_open and result.outcome is Outcome.FAILED)
         verdict = Verdict(
             rail.flow,
             self.direction,
@@ -130,10 +149,21 @@ class RailRunner:
             result.score,
             result.threshold,
             elapsed_ms,
-            enforced,
+            enforced=not (rail.shadow or (rail.fail_open and result.outcome is Outcome.FAILED)),
+            shadow=rail.shadow,
+            rewrote=result.rewritten is not None,
+            spans=result.spans,
         )
         prefix = "input_" if self.direction is Direction.INPUT else ""
-        return verdict, {f"{prefix}{name}": value for name, value in (result.scores or {}).items()}
+        scores = {f"{prefix}{name}": value for name, value in (result.scores or {}).items()}
+        return _Judged(verdict, scores, result.rewritten)
+
+    def _with(
+        self, rewritten: str, messages: Sequence[dict[str, str]], text: str | None
+    ) -> tuple[Sequence[dict[str, str]], str | None]:
+        if self.direction is Direction.OUTPUT:
+            return messages, rewritten
+        return [*messages[:-1], {**messages[-1], "content": rewritten}], text
 
     async def _result(self, rail: GuardRail, messages: Sequence[dict[str, str]], text: str | None) -> RailResult:
         try:
@@ -148,7 +178,7 @@ class RailRunner:
         # A rail that swallows its cancellation returns late, and too late is failed.
         if deadline.expired():
             return RailResult(Outcome.FAILED, f"no verdict within {rail.timeout_s:g} s")
-        return _sane(result)
+        return _sane(result, rewrites=rail.rewrites and not PARTIAL.get())
 
     def _too_long(self, judged_chars: int) -> Decision:
         reason = f"the text has {judged_chars} characters; {self.max_text_chars} can be judged"
@@ -159,12 +189,13 @@ def _stops(verdict: Verdict) -> bool:
     return verdict.enforced and verdict.outcome is not Outcome.ALLOW
 
 
-def _sane(result: object) -> RailResult:
+def _sane(result: object, *, rewrites: bool) -> RailResult:
     if not isinstance(result, RailResult):
         return RailResult(Outcome.FAILED, f"the rail returned a {type(result).__name__}")
     values = [*(result.scores or {}).values(), *([result.score] if result.score is not None else [])]
     if not all(0.0 <= value <= 1.0 for value in values):
         return RailResult(Outcome.FAILED, "the rail returned a score outside [0, 1]")
-    if result.rewrite:
-        return RailResult(Outcome.BLOCK, "the rail wants to rewrite the text, which is not done: blocked")
+    if result.rewritten is not None and not rewrites:
+        reason = "the rail wants to rewrite the text, which is not done here"
+        return RailResult(Outcome.BLOCK, reason, spans=result.spans)
     return result

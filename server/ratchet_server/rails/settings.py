@@ -62,9 +62,12 @@ class RailSettings(_Strict):
     fail_open: bool = False
     """Let the text pass if this rail fails. The failure is still reported."""
 
-    on_rewrite: Literal["block"] | None = None
-    """What to do when a rail that can rewrite the text wants to. Rewriting is not supported, so such a rail is refused
-    unless this says `block`."""
+    on_rewrite: Literal["apply", "block"] | None = None
+    """What to do when a rail that can rewrite the text wants to; such a rail needs it said. apply: the text passes as
+    the rail wants it (an answer: only in mode buffered, for nothing of it may have left). block: it does not pass."""
+
+    shadow: bool = False
+    """Record what the rail says and let it stop nothing: for a new rail, until its would-have-blocked rate is known."""
 
     unaudited: bool = False
     """Run a rail that is not known to fail closed (some of NeMo's allow the text when their service is down)."""

@@ -13,6 +13,7 @@ from ratchet.v1 import adapter_pb2, common_pb2, feedback_pb2, inference_pb2, lea
 from ratchet_adapters.flags import Flag, Message
 from ratchet_adapters.registry import AdapterRecord, ReportRecord, RolloutRecord, Routing, RunRecord
 from ratchet_adapters.rollouts.judging import Judgement
+from ratchet_server.rails.verdict import Verdict
 from ratchet_server.rpc.errors import FieldsInvalid
 from ratchet_server.serving.exchange import Finished
 
@@ -80,19 +81,26 @@ def receipt(request_id: str, done: Finished, base_model: str, base_fingerprint: 
             total_ms=done.timings.total_ms,
         ),
     )
-    for v in done.verdicts:
-        wire.verdicts.add(
-            rail=v.rail,
-            direction=common_pb2.Direction.Value(f"DIRECTION_{v.direction.upper()}"),
-            outcome=common_pb2.Outcome.Value(f"OUTCOME_{v.outcome.name}"),
-            reason=v.reason,
-            score=v.score,
-            threshold=v.threshold,
-            duration_ms=v.duration_ms,
-            enforced=v.enforced,
-        )
+    wire.verdicts.extend(map(verdict, done.verdicts))
     wire.served_at.FromNanoseconds(time.time_ns())
     return wire
+
+
+def verdict(v: Verdict) -> common_pb2.Verdict:
+    """A rail's verdict."""
+    return common_pb2.Verdict(
+        rail=v.rail,
+        direction=common_pb2.Direction.Value(f"DIRECTION_{v.direction.upper()}"),
+        outcome=common_pb2.Outcome.Value(f"OUTCOME_{v.outcome.name}"),
+        reason=v.reason,
+        score=v.score,
+        threshold=v.threshold,
+        duration_ms=v.duration_ms,
+        enforced=v.enforced,
+        shadow=v.shadow,
+        rewrote=v.rewrote,
+        spans=[common_pb2.Span(start=s.start, end=s.end, kind=s.kind) for s in v.spans],
+    )
 
 
 def adapter(record: AdapterRecord, *, routable: bool) -> adapter_pb2.Adapter:

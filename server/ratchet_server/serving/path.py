@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from ratchet_adapters.flags import Exchange
 from ratchet_server.engine.engine import Engine, EngineRequest
 from ratchet_server.observability.metrics import Metrics
-from ratchet_server.rails.gate import Blocked
+from ratchet_server.rails.gate import Blocked, decided, nothing
 from ratchet_server.rails.gate import Finished as GateFinished
 from ratchet_server.rails.gate import Released as GateReleased
 from ratchet_server.rails.profile import Profile
@@ -131,13 +131,20 @@ class RequestPath:
         input_ms = 0.0
 
         async def input_rails() -> Decision:
-            nonlocal input_decision, input_ms
-            input_decision = await profile.check_input(request.messages)
+            nonlocal input_decision, input_ms, request
+            input_decision, admitted = await profile.admit(request.messages)
+            request = replace(request, messages=admitted)
             input_ms = tally.since() * 1e3
             return input_decision
 
         output, blocked = ALLOWED, None
-        gate = profile.guard_stream(request.messages, self._deltas(request, route, tally), input_check=input_rails())
+        check: Awaitable[Decision] = input_rails()
+        if profile.rewrites_input:
+            # What a rail takes out of a prompt is for no model to read: generation waits.
+            check = decided(await check)
+        allowed = input_decision.outcome is Outcome.ALLOW
+        deltas = self._deltas(request, route, tally) if allowed else nothing()
+        gate = profile.guard_stream(request.messages, deltas, input_check=check)
         try:
             async for item in gate:
                 if isinstance(item, GateReleased):
@@ -239,7 +246,8 @@ class RequestPath:
 
     def _count_verdicts(self, adapter: str, profile: str, verdicts: tuple[Verdict, ...]) -> None:
         for v in verdicts:
-            self._metrics.rail_verdict(
+            count = self._metrics.shadow_rail_verdict if v.shadow else self._metrics.rail_verdict
+            count(
                 profile=profile,
                 rail=v.rail,
                 direction=v.direction.value.lower(),
@@ -281,7 +289,9 @@ def _exchange(request: Request, done: Finished, tally: _Tally) -> Exchange:
                 "reason": v.reason,
                 "score": v.score,
             }
+            # What a shadow rail says is no claim about the exchange.
             for v in done.verdicts
+            if not v.shadow
         ),
         finish_reason=done.finish_reason,
         created_at=datetime.now(UTC),

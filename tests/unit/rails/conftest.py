@@ -129,6 +129,7 @@ def with_rail(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         module = types.ModuleType("rails_test_double")
         module.action = action  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "rails_test_double", module)
+        targets = {"output": TransformTarget.BOT_MESSAGE, "input": TransformTarget.USER_MESSAGE}
         ref = ActionRef(name="test_rail", target="rails_test_double:action")
         side = RailDirection(direction)
         surface = RailSurface(
@@ -136,7 +137,7 @@ def with_rail(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             direction=side,
             action=ref,
             bindings=(Binding.context("text", "bot_message" if direction == "output" else "user_message"),),
-            transform_target=TransformTarget.BOT_MESSAGE if rewrites else None,
+            transform_target=targets[direction] if rewrites else None,
         )
         manifest = RailManifest(name="test.rail", spec=RailSpec(actions=RailActions(refs=(ref,)), surfaces=(surface,)))
         records = (RailManifestRecord(manifest=manifest, source="entry point rails_test_double:RAIL"),)

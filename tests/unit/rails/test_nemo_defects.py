@@ -100,7 +100,7 @@ async def test_s5_and_s7_a_rewriting_rail_is_refused_or_blocks_and_never_deliver
         return RailOutcome.transform([(TransformTarget.BOT_MESSAGE, text.replace("4111", "[MASKED]"))])
 
     with_rail(mask, rewrites=True)
-    with pytest.raises(RailConfigError, match="rewrite"):
+    with pytest.raises(RailConfigError, match="may rewrite"):
         profile_of("rails: {output: {flows: [test rail]}}")
     profile = profile_of(
         "rails: {output: {flows: [test rail]}}\ncustom_data: {ratchet: {rails: {test rail: {on_rewrite: block}}}}"

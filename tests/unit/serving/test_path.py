@@ -30,8 +30,10 @@ class OpenProfile:
 
     name, version = "default", "1"
 
-    async def check_input(self, messages: object) -> Decision:
-        return ALLOWED
+    rewrites_input = False
+
+    async def admit(self, messages: Any) -> tuple[Decision, Any]:
+        return ALLOWED, messages
 
     async def guard_stream(
         self, messages: object, deltas: AsyncIterator[str], *, input_check: Any

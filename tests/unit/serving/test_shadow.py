@@ -34,8 +34,10 @@ class OpenProfile:
 
     name, version = "default", "1"
 
-    async def check_input(self, messages: object) -> Decision:
-        return ALLOWED
+    rewrites_input = False
+
+    async def admit(self, messages: Any) -> tuple[Decision, Any]:
+        return ALLOWED, messages
 
     async def check_output(self, messages: object, text: str) -> Decision:
         return ALLOWED
