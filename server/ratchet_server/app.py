@@ -24,8 +24,9 @@ from ratchet_server.engine.vllm import VllmEngine
 from ratchet_server.observability.exporter import Exporter
 from ratchet_server.observability.exporter import start as start_exporter
 from ratchet_server.observability.metrics import Metrics
-from ratchet_server.rails.profiles import RailProfiles
+from ratchet_server.rails.loading import ProfileLoader
 from ratchet_server.rails.scoring import ScorerPool
+from ratchet_server.rails.watching import watch_profiles
 from ratchet_server.routing.intake import Intake
 from ratchet_server.routing.router import Router
 from ratchet_server.routing.swap import Swaps, Verify
@@ -35,6 +36,7 @@ from ratchet_server.rpc.errors import status_name
 from ratchet_server.rpc.feedback import FeedbackService
 from ratchet_server.rpc.inference import InferenceService
 from ratchet_server.rpc.learning import LearningService
+from ratchet_server.rpc.rails import RailService
 from ratchet_server.rpc.server import RpcServer, Servicers
 from ratchet_server.serving.base_model import BaseModel
 from ratchet_server.serving.generation import EngineGenerate
@@ -157,9 +159,14 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         scores = ExchangeScores(pool)
         await asyncio.to_thread(scores.warm_up)
         generate = EngineGenerate(engine, router, swaps)
-        profiles = await RailProfiles.load(
-            settings.rails.folder, scorers=pool, generate=generate, default=settings.rails.default
+        loader = ProfileLoader(
+            settings.rails.folder,
+            scorers=pool,
+            generate=generate,
+            default=settings.rails.default,
+            on_load=lambda load: metrics.profile_load(load.name, load.outcome),
         )
+        profiles = await loader.start()
         capture = Capture(flags, settings.capture, metrics.flag)
         arms = ArmCounter(registry)
         shadow = Shadow(engine, swaps, scores, arms, metrics.rollouts)
@@ -182,6 +189,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
                 feedback=FeedbackService(flags, capture, metrics),
                 learning=LearningService(registry),
                 engine=EngineService(registry, engine, router, swaps, base, profiles),
+                rails=RailService(loader),
             ),
         )
         await rpc.start()
@@ -195,6 +203,10 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         stack.push_async_callback(capture.close)
         await swaps.start(settings.routing.poll_seconds)
         stack.push_async_callback(swaps.stop)
+        await loader.try_with_engine()
+        if settings.rails.folder is not None and settings.rails.watch:
+            changes = asyncio.create_task(watch_profiles(loader, settings.rails.folder), name="profile-watch")
+            stack.callback(changes.cancel)
         watcher = asyncio.create_task(watch_engine(engine, rpc.serving, metrics), name="engine-watch")
         stack.callback(watcher.cancel)
         runs = asyncio.create_task(RunWatch(registry, metrics).watch(), name="run-watch")

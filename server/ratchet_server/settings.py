@@ -50,6 +50,9 @@ class RailsSection(BaseModel, extra="forbid"):
 
     default: str = "default"
 
+    watch: bool = True
+    """Load a profile of the folder anew when its files change; `ratchet rails reload` does it in any case."""
+
 
 class RoutingSection(BaseModel, extra="forbid"):
     """How a server follows what other servers change."""

@@ -19,9 +19,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from ratchet_server.rails.gate import Released
+from ratchet_server.rails.loading import SHIPPED_PROFILES
 from ratchet_server.rails.message import Message
 from ratchet_server.rails.profile import Profile, compile_profile
-from ratchet_server.rails.profiles import SHIPPED_PROFILES
 from ratchet_server.rails.scoring import ScorerPool
 
 CHAT = [Message("user", "How do I keep tomatoes from getting blossom end rot?")]

@@ -9,7 +9,7 @@ import grpc
 import typer
 from rich.console import Console
 
-from ratchet.cli import adapters, flags, generate, rollouts, runs
+from ratchet.cli import adapters, flags, generate, rails, rollouts, runs
 from ratchet.client import RatchetError
 from ratchet.client.errors import from_rpc_error
 
@@ -28,6 +28,7 @@ app.command("generate")(generate.generate)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(flags.app, name="flags")
+app.add_typer(rails.app, name="rails")
 app.add_typer(runs.app, name="runs")
 app.command("train")(runs.train)
 

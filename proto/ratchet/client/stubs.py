@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import grpc
 
-from ratchet.v1 import adapter_pb2_grpc, engine_pb2_grpc, feedback_pb2_grpc, inference_pb2_grpc, learning_pb2_grpc
+from ratchet.v1 import (
+    adapter_pb2_grpc,
+    engine_pb2_grpc,
+    feedback_pb2_grpc,
+    inference_pb2_grpc,
+    learning_pb2_grpc,
+    rails_pb2_grpc,
+)
 
 
 class Stubs:
@@ -16,6 +23,7 @@ class Stubs:
         self.feedback: feedback_pb2_grpc.FeedbackServiceStub = feedback_pb2_grpc.FeedbackServiceStub(channel)
         self.learning: learning_pb2_grpc.LearningServiceStub = learning_pb2_grpc.LearningServiceStub(channel)
         self.engine: engine_pb2_grpc.EngineServiceStub = engine_pb2_grpc.EngineServiceStub(channel)
+        self.rails: rails_pb2_grpc.RailServiceStub = rails_pb2_grpc.RailServiceStub(channel)
 
 
 class AsyncStubs(Stubs):
@@ -26,3 +34,4 @@ class AsyncStubs(Stubs):
     feedback: feedback_pb2_grpc.FeedbackServiceAsyncStub
     learning: learning_pb2_grpc.LearningServiceAsyncStub
     engine: engine_pb2_grpc.EngineServiceAsyncStub
+    rails: rails_pb2_grpc.RailServiceAsyncStub

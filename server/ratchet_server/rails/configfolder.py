@@ -14,7 +14,7 @@ import yaml
 
 from ratchet_server.rails.errors import RailConfigError
 
-__all__ = ["ConfigFolder", "KeyPath", "read_config_folder"]
+__all__ = ["CASE_FILES", "ConfigFolder", "KeyPath", "read_config_file", "read_config_folder"]
 
 KeyPath = tuple[str | int, ...]
 
@@ -22,7 +22,7 @@ _MAX_BYTES = 1 << 20
 _JOINED_LISTS = ("models", "prompts", "instructions")
 # Not configuration: what people keep beside it.
 _BESIDE = (".md", ".txt")
-_CASES = ("cases.yaml", "cases.yml")
+CASE_FILES = ("cases.yaml", "cases.yml")
 _COLANG = (
     "Colang flows are not run here: upstream deprecates them, and they cost 10 to 100 ms of event loop per request.",
     "List the library rails you need under rails.input.flows and rails.output.flows, and turn flows of your own into "
@@ -71,9 +71,16 @@ def read_config_folder(folder: Path) -> ConfigFolder:
     return merged
 
 
+def read_config_file(file: Path) -> ConfigFolder:
+    """Read one YAML file alone, as strictly as those of a folder. Raises RailConfigError."""
+    single = ConfigFolder(file, {}, {})
+    _merge(single, file, _compose(file))
+    return single
+
+
 def _yaml_files(folder: Path) -> Iterator[Path]:
     for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or file.suffix in _BESIDE or file.name in _CASES:
+        if file.name.startswith(".") or file.suffix in _BESIDE or file.name in CASE_FILES:
             continue
         if file.suffix == ".co":
             raise RailConfigError(file, *_COLANG)

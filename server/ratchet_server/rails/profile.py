@@ -21,7 +21,7 @@ from ratchet_server.rails.message import Message, turn_to_judge
 from ratchet_server.rails.runner import GuardRail, RailRunner
 from ratchet_server.rails.scoring import ScorerPool
 from ratchet_server.rails.settings import Streaming
-from ratchet_server.rails.verdict import ALLOWED, Decision, Direction, Outcome
+from ratchet_server.rails.verdict import ALLOWED, Decision, Direction, Outcome, Verdict
 
 if TYPE_CHECKING:
     from ratchet_server.rails.nemo import InProcessModel
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Profile", "compile_profile"]
 
 _RAIL_ANSWER_TOKENS = 8
+_PLAIN = "Hello, how are you today?"
 _MODEL_TIMEOUT_MS = 2_000
 
 
@@ -63,6 +64,26 @@ class Profile:
     def rewrites_input(self) -> bool:
         """Whether prompts may be rewritten, so that the model must not read them before `admit` has returned."""
         return any(rail.rewrites for rail in self._input.rails)
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether a rail asks a model of the serving engine."""
+        return any(rail.own_context for side in (self._input, self._output) for rail in side.rails)
+
+    @property
+    def shadow_rails(self) -> tuple[str, ...]:
+        """The rails whose verdicts are recorded and stop nothing."""
+        return tuple(rail.flow for side in (self._input, self._output) for rail in side.rails if rail.shadow)
+
+    async def probe(self) -> list[Verdict]:
+        """Run every rail alone on a plain text, and return the verdicts of those that failed."""
+        chat = [{"role": "user", "content": _PLAIN}]
+        found: list[Verdict] = []
+        for side, text in ((self._input, None), (self._output, _PLAIN)):
+            for rail in side.rails:
+                alone = replace(side, rails=(rail,))
+                found += (await alone.check(chat, text, len(_PLAIN))).verdicts
+        return [verdict for verdict in found if verdict.outcome is Outcome.FAILED]
 
     async def admit(self, messages: Sequence[Message]) -> tuple[Decision, tuple[Message, ...]]:
         """Judge the present turn, and return the conversation as the model may read it.

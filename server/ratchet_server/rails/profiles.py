@@ -1,84 +1,98 @@
-"""The rail profiles a server offers, by name: the shipped ones and those of a folder of the operator's.
+"""The rail profiles a server offers, by name, and which requests still hold which version of one.
 
-It must not know what a profile consists of.
+It must not know what a profile consists of, nor where it comes from.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from ratchet_server.rails.errors import RailConfigError, UnknownProfile
-from ratchet_server.rails.generation import Generate
-from ratchet_server.rails.profile import Profile, compile_profile
-from ratchet_server.rails.scoring import ScorerPool
+from ratchet_server.rails.errors import UnknownProfile
+from ratchet_server.rails.profile import Profile
 
-__all__ = ["DEFAULT_PROFILE", "OFF_PROFILE", "SHIPPED_PROFILES", "RailProfiles"]
+__all__ = ["DEFAULT_PROFILE", "OFF_PROFILE", "Offered", "RailProfiles"]
 
-SHIPPED_PROFILES = Path(__file__).with_name("profiles")
 DEFAULT_PROFILE = "default"
 OFF_PROFILE = "off"
 
 
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A profile that is offered.
+
+    Attributes:
+        loaded_at: Since when this version is.
+        in_flight: Requests that hold this version.
+        draining: Requests that still hold an earlier one of the same name.
+    """
+
+    profile: Profile
+    loaded_at: datetime
+    in_flight: int
+    draining: int
+
+
 class RailProfiles:
-    """An immutable set of compiled profiles. A request keeps the Profile it got; a reload makes a new set."""
+    """Immutable profiles behind names. A request keeps the Profile it got, whatever is put in its place meanwhile.
+
+    Readers never wait: putting a profile in another's place is one assignment. Used from one event loop.
+    """
 
     def __init__(self, profiles: Mapping[str, Profile], default: str = DEFAULT_PROFILE) -> None:
-        self._profiles = dict(profiles)
-        self.default = self._profiles.get(default) or _unknown(default, self.names)
+        """Raises UnknownProfile if there is none of the default's name."""
+        now = datetime.now(UTC)
+        self._offered = {name: (profile, now) for name, profile in profiles.items()}
+        self._held: Counter[tuple[str, str]] = Counter()
+        self._default = default
+        self.get(default)
 
     @property
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""
-        return tuple(sorted(self._profiles))
+        return tuple(sorted(self._offered))
+
+    @property
+    def default(self) -> Profile:
+        """The profile of requests that name none."""
+        return self.get(self._default)
 
     def get(self, name: str = "") -> Profile:
         """Return a profile; "" is the default one. Raises UnknownProfile."""
-        return (self._profiles.get(name) or _unknown(name, self.names)) if name else self.default
+        found = self._offered.get(name or self._default)
+        if found is None:
+            raise UnknownProfile(name or self._default, self.names)
+        return found[0]
 
-    @classmethod
-    async def load(
-        cls,
-        folder: Path | None = None,
-        *,
-        scorers: ScorerPool,
-        generate: Generate | None = None,
-        default: str = DEFAULT_PROFILE,
-    ) -> RailProfiles:
-        """Check that the installed NeMo is the proven one, then compile the shipped profiles and the operator's.
+    @contextmanager
+    def holding(self, profile: Profile) -> Iterator[None]:
+        """Count a request as holding a profile while it runs."""
+        key = (profile.name, profile.version)
+        self._held[key] += 1
+        try:
+            yield
+        finally:
+            self._held[key] -= 1
+            if not self._held[key]:
+                del self._held[key]
 
-        Args:
-            folder: A folder with one configuration folder per profile. One named like a shipped profile replaces it.
-            scorers: Runs the scorers; closed by the caller.
-            generate: Asks the serving engine, for rails that ask a model.
-            default: The profile of requests that name none.
+    def put(self, profile: Profile) -> None:
+        """Offer a profile under its name from now on, in place of one that had it."""
+        self._offered = {**self._offered, profile.name: (profile, datetime.now(UTC))}
 
-        Raises:
-            RailContractError: Another NeMo Guardrails is installed.
-            RailConfigError: A configuration cannot be served exactly as written.
-            ScorerError: A scorer does not load.
-            UnknownProfile: There is no profile of the default's name.
-        """
-        from ratchet_server.rails.pin import verify_nemo_contract
+    def remove(self, name: str) -> None:
+        """Offer a profile no longer. It must not be the default one."""
+        self._offered = {other: offered for other, offered in self._offered.items() if other != name}
 
-        await verify_nemo_contract()
-        folders = {**_subfolders(SHIPPED_PROFILES), **(_subfolders(folder) if folder is not None else {})}
-        profiles = {
-            name: await asyncio.to_thread(compile_profile, name, path, scorers=scorers, generate=generate)
-            for name, path in folders.items()
-        }
-        return cls(profiles, default)
+    def offered(self) -> tuple[Offered, ...]:
+        """Return all profiles with who holds them, by name."""
+        return tuple(self._described(name) for name in self.names)
 
-
-def _subfolders(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise RailConfigError(folder, "There is no such folder.", "Name a folder of profile folders.")
-    found = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")}
-    if not found:
-        raise RailConfigError(folder, "It holds no profile.", "Add a folder with a config.yml per profile.")
-    return found
-
-
-def _unknown(name: str, known: tuple[str, ...]) -> Profile:
-    raise UnknownProfile(name, known)
+    def _described(self, name: str) -> Offered:
+        profile, loaded_at = self._offered[name]
+        holders = {version: count for (holder, version), count in self._held.items() if holder == name}
+        current = holders.pop(profile.version, 0)
+        return Offered(profile, loaded_at, current, sum(holders.values()))

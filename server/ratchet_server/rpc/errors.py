@@ -84,6 +84,7 @@ STATUS: dict[str, grpc.StatusCode] = {
     "EngineRequestFailed": _UNAVAILABLE,
     "DeadlineExceeded": grpc.StatusCode.DEADLINE_EXCEEDED,
     "RailFailed": _UNAVAILABLE,
+    "RailConfigError": _REFUSED,
     "ScorerOverloaded": _EXHAUSTED,
     "ScorerStopped": _UNAVAILABLE,
     "ScorerError": _UNAVAILABLE,

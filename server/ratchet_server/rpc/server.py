@@ -21,6 +21,8 @@ from ratchet.v1 import (
     inference_pb2_grpc,
     learning_pb2,
     learning_pb2_grpc,
+    rails_pb2,
+    rails_pb2_grpc,
 )
 from ratchet_server.rpc.guard import Guard
 from ratchet_server.rpc.settings import RpcSettings
@@ -33,6 +35,7 @@ SERVICES = tuple(
         (feedback_pb2, "FeedbackService"),
         (learning_pb2, "LearningService"),
         (engine_pb2, "EngineService"),
+        (rails_pb2, "RailService"),
     )
 )
 
@@ -50,6 +53,7 @@ class Servicers:
     feedback: feedback_pb2_grpc.FeedbackServiceServicer
     learning: learning_pb2_grpc.LearningServiceServicer
     engine: engine_pb2_grpc.EngineServiceServicer
+    rails: rails_pb2_grpc.RailServiceServicer
 
 
 class RpcServer:
@@ -83,6 +87,7 @@ class RpcServer:
         feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(servicers.feedback, self._server)
         learning_pb2_grpc.add_LearningServiceServicer_to_server(servicers.learning, self._server)
         engine_pb2_grpc.add_EngineServiceServicer_to_server(servicers.engine, self._server)
+        rails_pb2_grpc.add_RailServiceServicer_to_server(servicers.rails, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)

@@ -102,7 +102,7 @@ class RequestPath:
         tally = _Tally()
         self._metrics.request_started(route.digest, profile.name)
         try:
-            with self._router.serving(route):
+            with self._router.serving(route), self._profiles.holding(profile):
                 async for item in self._serve(request, route, profile, tally):
                     yield item
         except (Exception, asyncio.CancelledError, GeneratorExit) as error:

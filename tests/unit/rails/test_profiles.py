@@ -13,9 +13,9 @@ import pytest
 
 from ratchet_server.rails.errors import RailConfigError, UnknownProfile
 from ratchet_server.rails.gate import Blocked, Finished, Released
+from ratchet_server.rails.loading import SHIPPED_PROFILES, ProfileLoader
 from ratchet_server.rails.message import Message
 from ratchet_server.rails.profile import compile_profile
-from ratchet_server.rails.profiles import SHIPPED_PROFILES, RailProfiles
 from ratchet_server.rails.scoring import ScorerPool
 from ratchet_server.rails.verdict import Outcome
 
@@ -31,7 +31,7 @@ def asks(text: str) -> tuple[Message, ...]:
 
 
 async def test_the_shipped_profiles_compile_and_guard_both_sides(pool: ScorerPool) -> None:
-    profiles = await RailProfiles.load(scorers=pool)
+    profiles = await ProfileLoader(scorers=pool).start()
     assert profiles.names == ("default", "off", "streaming")
     default = profiles.get()
     assert default is profiles.get("default")
@@ -53,7 +53,7 @@ async def test_the_shipped_profiles_compile_and_guard_both_sides(pool: ScorerPoo
 
 
 async def test_the_off_profile_has_no_rails(pool: ScorerPool, deltas: Any) -> None:
-    off = (await RailProfiles.load(scorers=pool)).get("off")
+    off = (await ProfileLoader(scorers=pool).start()).get("off")
     assert (off.input_rails, off.output_rails) == ((), ())
     assert (await off.check_input(asks("HARM"))).outcome is Outcome.ALLOW
     events = [event async for event in off.guard_stream(asks("HARM"), deltas(["TOXIC"]))]
@@ -62,7 +62,7 @@ async def test_the_off_profile_has_no_rails(pool: ScorerPool, deltas: Any) -> No
 
 
 async def test_an_unknown_profile_is_named(pool: ScorerPool) -> None:
-    profiles = await RailProfiles.load(scorers=pool)
+    profiles = await ProfileLoader(scorers=pool).start()
     with pytest.raises(UnknownProfile, match="default, off"):
         profiles.get("strictest")
 
@@ -71,12 +71,12 @@ async def test_an_operators_profile_is_added_and_can_replace_a_shipped_one(pool:
     for name in ("bank", "default"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yml").write_text("rails: {output: {flows: [ratchet toxicity output]}}")
-    profiles = await RailProfiles.load(tmp_path, scorers=pool, default="bank")
+    profiles = await ProfileLoader(tmp_path, scorers=pool, default="bank").start()
     assert profiles.names == ("bank", "default", "off", "streaming")
     assert profiles.default.name == "bank"
     assert profiles.get("default").input_rails == ()
     with pytest.raises(RailConfigError):
-        await RailProfiles.load(tmp_path / "nowhere", scorers=pool)
+        await ProfileLoader(tmp_path / "nowhere", scorers=pool).start()
 
 
 def test_a_version_stands_for_configuration_and_scorers(

@@ -9,9 +9,9 @@ import pytest
 
 from ratchet_plugins.scorers.errors import ScorerUnavailable
 from ratchet_server.rails.gate import Blocked, Finished, Released
+from ratchet_server.rails.loading import SHIPPED_PROFILES
 from ratchet_server.rails.message import Message
 from ratchet_server.rails.profile import Profile, compile_profile
-from ratchet_server.rails.profiles import SHIPPED_PROFILES
 from ratchet_server.rails.scoring import ScorerPool
 from ratchet_server.rails.verdict import Direction, Outcome
 
