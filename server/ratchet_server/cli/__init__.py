@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from ratchet.cli import adapters
+from ratchet.cli import rails as profiles
 from ratchet_server.cli import (
     demo,
     diagnose,
@@ -16,6 +17,7 @@ from ratchet_server.cli import (
     ledger,
     models,
     provenance,
+    rails,
     receipts,
     redteam,
     score,
@@ -40,6 +42,7 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(keys.app, name="keys")
     app.add_typer(receipts.app, name="receipts")
     provenance.add_commands(adapters.app)
+    rails.add_commands(profiles.app)
     app.command("doctor")(doctor.doctor)
     app.command("score")(score.score)
     app.command("tune")(tune.tune)

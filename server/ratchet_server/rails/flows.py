@@ -14,7 +14,7 @@ from ratchet_server.rails.settings import RailSettings, RatchetSettings
 from ratchet_server.rails.strictness import spelling_hint
 from ratchet_server.rails.verdict import Direction
 
-__all__ = ["ENGINE", "Flow", "read_flows"]
+__all__ = ["ENGINE", "Flow", "known_to_fail_closed", "read_flows"]
 
 # The only `engine` of a configured model: the serving engine of this process.
 ENGINE = "ratchet"
@@ -78,6 +78,12 @@ def read_flows(folder: ConfigFolder, catalog: nemo.RailCatalog, settings: Ratche
             hint = spelling_hint(name, listed)
             raise folder.error(("custom_data", "ratchet", "rails", name), "No such rail is listed.", hint)
     return tuple(found)
+
+
+def known_to_fail_closed(surface: nemo.Surface, catalog: nemo.RailCatalog) -> bool:
+    """Whether a rail is ours, another package's own affair, or one of NeMo's that was read or tried."""
+    stock = catalog.records[surface.manifest].source.startswith("nemoguardrails.")
+    return not stock or surface.manifest in _AUDITED
 
 
 def _listed(folder: ConfigFolder, key: KeyPath) -> list[Any]:
@@ -152,8 +158,7 @@ def _check_parameters(folder: ConfigFolder, flow: Flow) -> None:
 
 def _check_conduct(folder: ConfigFolder, flow: Flow, catalog: nemo.RailCatalog, settings: RatchetSettings) -> None:
     surface, key = flow.surface, ("custom_data", "ratchet", "rails", flow.text)
-    stock = catalog.records[surface.manifest].source.startswith("nemoguardrails.")
-    if stock and surface.manifest not in _AUDITED and not flow.settings.unaudited:
+    if not known_to_fail_closed(surface, catalog) and not flow.settings.unaudited:
         better = " Use `ratchet triage input` instead, or" if surface.manifest == "jailbreak_detection" else ""
         raise folder.error(
             flow.key,

@@ -45,6 +45,7 @@ from ratchet_server.rails.verdict import Direction, Outcome, RailResult, Span
 __all__ = [
     "CompiledRail",
     "InProcessModel",
+    "Listed",
     "NemoRail",
     "RailCatalog",
     "RailCompilationError",
@@ -57,6 +58,7 @@ __all__ = [
     "compile_rail",
     "custom_data_keys",
     "find_surface",
+    "list_surfaces",
     "merged_catalog",
 ]
 
@@ -108,6 +110,50 @@ def find_surface(flow: str, direction: Direction, catalog: RailCatalog) -> Surfa
             if (surface.direction, surface.name) == (_DIRECTION[direction], name):
                 return _described(manifest.name, surface, parameters)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A rail that can be configured.
+
+    Attributes:
+        surface: What the catalog declares.
+        direction: Its side.
+        source: What brings it: "nemoguardrails", "ratchet", or the entry point of another package.
+        description: One sentence for people who choose rails.
+        needs: Packages it needs that NeMo does not.
+    """
+
+    surface: Surface
+    direction: Direction
+    source: str
+    description: str
+    needs: tuple[str, ...]
+
+
+def list_surfaces(catalog: RailCatalog) -> list[Listed]:
+    """Return all rails for prompts and answers, by side and name."""
+    sides = {theirs: ours for ours, theirs in _DIRECTION.items()}
+    found = [
+        Listed(
+            _described(record.manifest.name, surface, {}),
+            sides[surface.direction],
+            _brought_by(record.source),
+            record.manifest.metadata.description if record.manifest.metadata else "",
+            tuple(record.manifest.spec.requirements.optional_dependencies) if record.manifest.spec.requirements else (),
+        )
+        for record in catalog.records.values()
+        for surface in record.manifest.surfaces
+        if surface.direction in sides
+    ]
+    return sorted(found, key=lambda each: (each.direction, each.surface.name))
+
+
+def _brought_by(source: str) -> str:
+    for package, name in (("nemoguardrails.", "nemoguardrails"), ("ratchet_plugins.", "ratchet")):
+        if source.startswith(package):
+            return name
+    return source.removeprefix("entry point ")
 
 
 def _described(manifest: str, surface: Any, parameters: Mapping[str, str]) -> Surface:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ratchet_server.rails.nemo import InProcessModel
     from ratchet_server.rails.validation import ValidConfig
 
-__all__ = ["Profile", "compile_profile"]
+__all__ = ["Profile", "compile_profile", "compile_rails"]
 
 _RAIL_ANSWER_TOKENS = 8
 _PLAIN = "Hello, how are you today?"
@@ -169,7 +169,8 @@ def compile_profile(name: str, folder: Path, *, scorers: ScorerPool, generate: G
 
     catalog = nemo.merged_catalog()
     valid = validate(read_config_folder(folder), catalog)
-    sides, scorer_versions = _compile_rails(valid, catalog, scorers, generate)
+    sides = compile_rails(valid, catalog, generate)
+    scorer_versions = _load_scorers(valid, scorers)
     limit = valid.settings.limits.max_text_chars
     rails = valid.nemo.rails
     return Profile(
@@ -181,15 +182,20 @@ def compile_profile(name: str, folder: Path, *, scorers: ScorerPool, generate: G
     )
 
 
-def _compile_rails(
-    valid: ValidConfig, catalog: Any, scorers: ScorerPool, generate: Generate | None
-) -> tuple[dict[Direction, list[GuardRail]], dict[str, str]]:
-    """Compile the enabled rails of both sides; also return the versions of the scorers they use."""
+def _load_scorers(valid: ValidConfig, scorers: ScorerPool) -> dict[str, str]:
+    """Load the scorers of the enabled rails and return their versions."""
+    names = {flow.surface.scorer for flow in valid.flows if flow.settings.enabled and flow.surface.scorer}
+    for name in sorted(names):
+        scorers.warm_up(name)
+    return {name: scorers.scorer(name).version for name in sorted(names)}
+
+
+def compile_rails(valid: ValidConfig, catalog: Any, generate: Generate | None) -> dict[Direction, list[GuardRail]]:
+    """Compile the enabled rails of both sides, in order. Raises RailConfigError."""
     from ratchet_server.rails import nemo
 
     models = _models(valid.nemo, generate)
     sides: dict[Direction, list[GuardRail]] = {direction: [] for direction in Direction}
-    versions: dict[str, str] = {}
     for flow in valid.flows:
         settings, surface = flow.settings, flow.surface
         if not settings.enabled:
@@ -204,9 +210,6 @@ def _compile_rails(
             body = nemo.compile_flow(flow.text, flow.direction, valid.nemo, models, catalog)
         except nemo.RailCompilationError as error:
             raise valid.source.error(flow.key, f"{error}.", "Correct the flow or install what it needs.") from error
-        if surface.scorer:
-            scorers.warm_up(surface.scorer)
-            versions[surface.scorer] = scorers.scorer(surface.scorer).version
         rail = GuardRail(
             flow.text,
             body,
@@ -217,7 +220,7 @@ def _compile_rails(
             shadow=settings.shadow,
         )
         sides[flow.direction].append(rail)
-    return sides, versions
+    return sides
 
 
 def _models(config: Any, generate: Generate | None) -> dict[str, InProcessModel]:
