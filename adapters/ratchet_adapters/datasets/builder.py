@@ -20,12 +20,12 @@ from ratchet_adapters.datasets.manifest import Made, manifest_of
 from ratchet_adapters.datasets.material import material
 from ratchet_adapters.datasets.near_duplicates import Embed, NearDuplicates, clusters, remembering
 from ratchet_adapters.datasets.negatives import negatives, with_negatives
-from ratchet_adapters.datasets.pii import scrub_pii
 from ratchet_adapters.datasets.refusal_text import opens_like_a_refusal
 from ratchet_adapters.datasets.seed import SeedData, load_seed
 from ratchet_adapters.datasets.selection import select
 from ratchet_adapters.datasets.settings import DatasetSettings
 from ratchet_adapters.datasets.training_flag import TrainingFlag
+from ratchet_plugins.pii.recognisers import scrub_pii
 
 __all__ = ["Answers", "Revise", "build"]
 

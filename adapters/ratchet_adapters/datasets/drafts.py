@@ -15,11 +15,11 @@ from ratchet_adapters.datasets.dataset import RowKind
 from ratchet_adapters.datasets.extra_contrast import ContrastFile
 from ratchet_adapters.datasets.label_noise import LabelCheck, Labelled, check_labels
 from ratchet_adapters.datasets.near_duplicates import Embed, NearDuplicates, clusters
-from ratchet_adapters.datasets.pii import scrub_pii
 from ratchet_adapters.datasets.scrub import scrubbed
 from ratchet_adapters.datasets.seed import SeedData
 from ratchet_adapters.datasets.selection import CONTRAST, REFUSE, Lesson, Selection
 from ratchet_adapters.datasets.settings import DatasetSettings
+from ratchet_plugins.pii.recognisers import scrub_pii
 
 __all__ = ["Draft", "Drafting", "Wanted"]
 

@@ -14,9 +14,9 @@ from ratchet_adapters.datasets.bank import TemplateBank
 from ratchet_adapters.datasets.dataset import Row, RowKind
 from ratchet_adapters.datasets.drafts import Draft
 from ratchet_adapters.datasets.errors import AnswersMissing
-from ratchet_adapters.datasets.pii import scrub_pii
 from ratchet_adapters.datasets.refusal_text import opens_like_a_refusal
 from ratchet_adapters.datasets.settings import DatasetSettings
+from ratchet_plugins.pii.recognisers import scrub_pii
 
 __all__ = ["negatives", "with_negatives"]
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from types import MappingProxyType
 
-from ratchet_adapters.datasets.pii import REGIONS, PiiKind, Scrubbed, scrub_pii
+from ratchet_plugins.pii.recognisers import REGIONS, PiiKind, Scrubbed, scrub_pii
 
 __all__ = ["scrub", "scrubbed"]
 

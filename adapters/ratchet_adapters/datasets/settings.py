@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ratchet_adapters.datasets.pii import REGIONS
+from ratchet_plugins.pii.recognisers import REGIONS
 
 __all__ = ["DatasetSettings"]
 

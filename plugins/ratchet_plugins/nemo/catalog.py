@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from nemoguardrails.manifests import RailCatalog, RailManifest, RailManifestRecord, default_rail_catalog
 
-from ratchet_plugins.nemo import regex, toxicity, triage
+from ratchet_plugins.nemo import advice, injection, pii, regex, toxicity, triage
 from ratchet_plugins.nemo.errors import RailUnavailable
 
 __all__ = ["GROUP", "custom_data_keys", "merged_catalog"]
@@ -20,6 +20,13 @@ GROUP = "ratchet.rails"
 _OWN = (
     (triage.RAIL, "ratchet_plugins.nemo.triage:RAIL"),
     (toxicity.RAIL, "ratchet_plugins.nemo.toxicity:RAIL"),
+    (pii.RAIL, "ratchet_plugins.nemo.pii:RAIL"),
+    (advice.RAIL, "ratchet_plugins.nemo.advice:RAIL"),
+)
+# Ours in the place of stock ones, under their names.
+_REPLACED = (
+    (regex.RAIL, "ratchet_plugins.nemo.regex:RAIL"),
+    (injection.RAIL, "ratchet_plugins.nemo.injection:RAIL"),
 )
 
 
@@ -32,9 +39,9 @@ def merged_catalog(extra: Iterable[RailManifest] = ()) -> RailCatalog:
     Raises:
         RailUnavailable: An entry point does not load or is no manifest, or two rails claim the same name.
     """
-    records = [record for name, record in default_rail_catalog().records.items() if name != regex.RAIL.name]
-    records.append(RailManifestRecord(manifest=regex.RAIL, source="ratchet_plugins.nemo.regex:RAIL"))
-    records += [RailManifestRecord(manifest=manifest, source=source) for manifest, source in _OWN]
+    replaced = {manifest.name for manifest, _ in _REPLACED}
+    records = [record for name, record in default_rail_catalog().records.items() if name not in replaced]
+    records += [RailManifestRecord(manifest=manifest, source=source) for manifest, source in (*_REPLACED, *_OWN)]
     records += _from_entry_points()
     records += [RailManifestRecord(manifest=manifest, source="given in code") for manifest in extra]
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["NemoRailError", "RailUnavailable", "UnsafePattern"]
+__all__ = ["NemoRailError", "RailMisconfigured", "RailUnavailable", "UnsafePattern"]
 
 
 class NemoRailError(RuntimeError):
@@ -11,6 +11,20 @@ class NemoRailError(RuntimeError):
 
 class RailUnavailable(NemoRailError):
     """A rail manifest cannot be found or loaded, or collides with another."""
+
+
+class RailMisconfigured(NemoRailError):
+    """A rail cannot do what its configuration asks for.
+
+    Attributes:
+        problem: What is wrong.
+        remedy: What to do.
+        key: Where in the configuration; () for the flow itself.
+    """
+
+    def __init__(self, problem: str, remedy: str, key: tuple[str | int, ...] = ()) -> None:
+        super().__init__(f"{problem} {remedy}")
+        self.problem, self.remedy, self.key = problem, remedy, key
 
 
 class UnsafePattern(NemoRailError):

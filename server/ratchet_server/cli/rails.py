@@ -63,8 +63,8 @@ def check(
     else:
         for profile in found:
             _print_checked(profile)
-        for error in refused:
-            _print_problem(error)
+        for problem in refused:
+            _print_problem(problem)
     raise typer.Exit(int(bool(refused)))
 
 

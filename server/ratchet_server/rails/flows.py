@@ -19,7 +19,7 @@ __all__ = ["ENGINE", "Flow", "known_to_fail_closed", "read_flows"]
 # The only `engine` of a configured model: the serving engine of this process.
 ENGINE = "ratchet"
 _MODEL_PARAMETERS = {"max_tokens", "timeout_ms"}
-_REWRITING_ACTION = {"context_bloat_detection": "truncate", "injection_detection": "omit"}
+_REWRITING_ACTION = {"context_bloat_detection": "truncate"}
 # NeMo's own rails that were read or tried and fail closed. Others, most of all those that call a vendor, often allow
 # what they could not check (upstream issue 2045).
 _AUDITED = {
@@ -30,7 +30,6 @@ _AUDITED = {
     "topic_safety",
     "llama_guard",
     "hf_classifier",
-    "injection_detection",
     "context_bloat_detection",
 }
 
@@ -54,6 +53,15 @@ class Flow:
     surface: nemo.Surface
     settings: RailSettings
     rewrites: bool
+
+
+# What does the same job here, and fails closed.
+_INSTEAD = {
+    "jailbreak_detection": "ratchet triage input",
+    "sensitive_data_detection": "ratchet pii mask output",
+    "privateai": "ratchet pii mask output",
+    "gliner": "ratchet pii mask output",
+}
 
 
 def read_flows(folder: ConfigFolder, catalog: nemo.RailCatalog, settings: RatchetSettings) -> tuple[Flow, ...]:
@@ -159,7 +167,8 @@ def _check_parameters(folder: ConfigFolder, flow: Flow) -> None:
 def _check_conduct(folder: ConfigFolder, flow: Flow, catalog: nemo.RailCatalog, settings: RatchetSettings) -> None:
     surface, key = flow.surface, ("custom_data", "ratchet", "rails", flow.text)
     if not known_to_fail_closed(surface, catalog) and not flow.settings.unaudited:
-        better = " Use `ratchet triage input` instead, or" if surface.manifest == "jailbreak_detection" else ""
+        instead = _INSTEAD.get(surface.manifest)
+        better = f" Use `{instead}` instead, or" if instead else ""
         raise folder.error(
             flow.key,
             f"The rail {surface.name!r} is not known to fail closed: it may allow what it could not check.",

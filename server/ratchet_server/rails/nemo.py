@@ -38,6 +38,7 @@ from nemoguardrails.manifests import (
 from nemoguardrails.types import LLMResponse, LLMResponseChunk
 
 from ratchet_plugins.nemo.catalog import custom_data_keys, merged_catalog
+from ratchet_plugins.nemo.declaration import Declaration, declaration
 from ratchet_server.rails.generation import RAIL_PRIORITY, Generate
 from ratchet_server.rails.message import Message
 from ratchet_server.rails.verdict import Direction, Outcome, RailResult, Span
@@ -83,6 +84,7 @@ class Surface:
         scorer: Name of the scorer it runs, or "".
         rewrites: Whether it may rewrite the text.
         asks_model: Whether its action takes a language model.
+        declared: What its action says of itself.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Surface:
     scorer: str
     rewrites: bool
     asks_model: bool
+    declared: Declaration
 
 
 def find_surface(flow: str, direction: Direction, catalog: RailCatalog) -> Surface | None:
@@ -160,9 +163,10 @@ def _described(manifest: str, surface: Any, parameters: Mapping[str, str]) -> Su
     asked = [binding for binding in surface.bindings if binding.kind == "surface_param"]
     literals = {binding.action_param: binding.value for binding in surface.bindings if binding.kind == "literal"}
     try:
-        accepted = set(inspect.signature(resolve_import_ref(surface.action)).parameters)
+        action = resolve_import_ref(surface.action)
+        accepted = set(inspect.signature(action).parameters)
     except (ImportError, AttributeError):
-        accepted = set()  # compile_rail reports it with the reason
+        action, accepted = None, set()  # compile_rail reports it with the reason
     return Surface(
         name=surface.name,
         manifest=manifest,
@@ -172,6 +176,7 @@ def _described(manifest: str, surface: Any, parameters: Mapping[str, str]) -> Su
         scorer=str(literals.get("scorer", "")),
         rewrites=surface.transform_target is not None,
         asks_model=bool(accepted & {"llm", "llms"}),
+        declared=declaration(action),
     )
 
 

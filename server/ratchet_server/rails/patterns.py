@@ -46,6 +46,7 @@ def check_patterns(folder: ConfigFolder, config: Any, streaming: Streaming, flow
             remedy = "Patterns are matched by RE2, in linear time: no lookaround, no backreferences."
             raise folder.error((*key, error.index), problem, remedy) from error
         flow = next((f for f in flows if (f.surface.manifest, f.direction) == ("regex", direction)), None)
+        needed = max(needed, *_declared_widths(folder, streaming, direction, flows), 0)
         if flow is not None and not patterns:
             where = ".".join(map(str, key))
             raise folder.error(flow.key, f"The rail {flow.text!r} has no patterns.", f"Add some under {where}.")
@@ -57,6 +58,26 @@ def check_patterns(folder: ConfigFolder, config: Any, streaming: Streaming, flow
             for index, pattern in enumerate(patterns):
                 needed = max(needed, _width(folder, streaming, (*key, index), pattern.max_chars))
     return streaming.holdback_chars if streaming.holdback_chars is not None else needed
+
+
+def _declared_widths(
+    folder: ConfigFolder, streaming: Streaming, direction: Direction, flows: tuple[Flow, ...]
+) -> list[int]:
+    """What rails other than the regex one say of the longest text they find."""
+    if direction is Direction.INPUT or streaming.mode == "buffered":
+        return [0]
+    found = [0]
+    for flow in flows:
+        longest = flow.surface.declared.longest_match
+        if flow.direction is direction and flow.settings.enabled and longest:
+            if streaming.holdback_chars is not None and streaming.holdback_chars < longest:
+                raise folder.error(
+                    ("custom_data", "ratchet", "streaming", "holdback_chars"),
+                    f"The rail {flow.text!r} finds texts of {longest} characters, whose beginning would have left.",
+                    f"Set it to {longest}, remove it, or use mode buffered.",
+                )
+            found.append(longest)
+    return found
 
 
 def _width(folder: ConfigFolder, streaming: Streaming, key: KeyPath, max_chars: int | None) -> int:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Limits", "RailSettings", "RatchetSettings", "Streaming"]
+__all__ = ["Advice", "Disclaimer", "Limits", "RailSettings", "RatchetSettings", "Streaming"]
 
 
 class _Strict(BaseModel):
@@ -73,9 +73,28 @@ class RailSettings(_Strict):
     """Run a rail that is not known to fail closed (some of NeMo's allow the text when their service is down)."""
 
 
+class Disclaimer(_Strict):
+    """A text that answers on a subject must hold."""
+
+    when: str = Field(min_length=1)
+    """A pattern (RE2, in any case) of answers on the subject."""
+
+    text: str = Field(min_length=1)
+
+
+class Advice(_Strict):
+    """What the rails of regulated advice go by."""
+
+    domain: Literal["finance"] = "finance"
+
+    disclaimers: list[Disclaimer] = Field(default_factory=list)
+    """Needed by the disclaimer rails."""
+
+
 class RatchetSettings(_Strict):
     """Everything under `custom_data.ratchet`."""
 
     streaming: Streaming = Field(default_factory=Streaming)
     limits: Limits = Field(default_factory=Limits)
     rails: dict[str, RailSettings] = Field(default_factory=dict)
+    advice: Advice | None = None

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ValidationError
 from ratchet_server.rails import nemo
 from ratchet_server.rails.classifiers import refuse_idle_classifiers
 from ratchet_server.rails.configfolder import ConfigFolder, KeyPath
+from ratchet_server.rails.declared import check_declared
 from ratchet_server.rails.flows import Flow, read_flows
+from ratchet_server.rails.idle import refuse_idle_rails
 from ratchet_server.rails.patterns import check_patterns
 from ratchet_server.rails.settings import RatchetSettings, Streaming
 from ratchet_server.rails.strictness import refuse_unknown_keys, spelling_hint
@@ -91,6 +93,8 @@ def validate(folder: ConfigFolder, catalog: nemo.RailCatalog) -> ValidConfig:
     config = _nemo_config(folder)
     holdback = check_patterns(folder, config, settings.streaming, flows)
     refuse_idle_classifiers(folder, flows)
+    refuse_idle_rails(folder, flows)
+    check_declared(folder, config, settings.streaming, flows)
     streaming = settings.streaming.model_copy(update={"holdback_chars": holdback})
     return ValidConfig(folder, config, settings.model_copy(update={"streaming": streaming}), flows)
 

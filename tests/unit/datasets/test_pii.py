@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet_adapters.datasets.pii import PiiKind, find_pii, scrub_pii
 from ratchet_adapters.datasets.scrub import scrub, scrubbed
 from ratchet_adapters.datasets.seed import load_seed
+from ratchet_plugins.pii.recognisers import PiiKind, find_pii, scrub_pii
 
 LABELLED = Path(__file__).parent / "pii_labelled.jsonl"
 

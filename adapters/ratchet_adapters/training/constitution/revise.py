@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ratchet_adapters.datasets.dataset import Row, RowKind
-from ratchet_adapters.datasets.pii import REGIONS, scrub_pii
 from ratchet_adapters.datasets.refusal_text import opens_like_a_refusal
 from ratchet_adapters.training.constitution.critic import Critic
 from ratchet_adapters.training.constitution.errors import RevisionJudgeInvalid
 from ratchet_adapters.training.constitution.principles import Constitution
 from ratchet_adapters.training.trainers.ratings import SafetyJudge
+from ratchet_plugins.pii.recognisers import REGIONS, scrub_pii
 
 __all__ = ["Revised", "Revision", "revise"]
 

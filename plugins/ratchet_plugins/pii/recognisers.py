@@ -1,6 +1,6 @@
 """Personal data and secrets in a text: where they are, and the text with typed placeholders instead.
 
-It must not judge the text, nor know what it is stored for. Patterns are matched in linear time (RE2) and only propose;
+It must not judge the text, nor know what becomes of it. Patterns are matched in linear time (RE2) and only propose;
 checksums, number plans and the address rules decide, so that a year or an order number stays what it is.
 """
 
@@ -9,14 +9,15 @@ from __future__ import annotations
 import importlib
 import ipaddress
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["REGIONS", "PiiKind", "Scrubbed", "find_pii", "scrub_pii"]
+__all__ = ["REGIONS", "PiiKind", "Scrubbed", "find_pii", "locate_pii", "scrub_pii"]
 
 REGIONS = ("US", "GB", "DE", "FR")
 """Countries whose phone numbers are known in their national form; international numbers always are."""
@@ -78,6 +79,43 @@ def scrub_pii(text: str, regions: Sequence[str] = REGIONS) -> Scrubbed:
 def find_pii(text: str, regions: Sequence[str] = REGIONS) -> list[tuple[PiiKind, str]]:
     """Return the entities of a text with their kind, by kind and then by place; kinds may overlap."""
     return [(kind, text[start:end]) for kind, finder in _FINDERS.items() for start, end in finder(text, regions)]
+
+
+def locate_pii(
+    text: str, kinds: Collection[PiiKind] = tuple(PiiKind), regions: Sequence[str] = REGIONS
+) -> list[tuple[int, int, PiiKind]]:
+    """Return where the entities of a text are, seeing through characters that only look different.
+
+    Args:
+        text: Any text. Full-width digits count as digits, and characters without width as nothing.
+        kinds: What is looked for.
+        regions: As for `scrub_pii`.
+
+    Returns:
+        (offset of the first character, offset after the last, kind), by place, none overlapping another: where two
+        kinds claim the same text, the one with more context has it.
+    """
+    plain, origin = _plain(text)
+    taken: list[tuple[int, int, PiiKind]] = []
+    for kind, finder in _FINDERS.items():
+        if kind in kinds:
+            found = [(origin[start], origin[end - 1] + 1, kind) for start, end in finder(plain, regions)]
+            taken += [new for new in found if all(new[1] <= old[0] or old[1] <= new[0] for old in taken)]
+    return sorted(taken, key=lambda span: span[0])
+
+
+def _plain(text: str) -> tuple[str, Sequence[int]]:
+    """The text as it is read, and for each of its characters the offset in the text."""
+    if text.isascii():
+        return text, range(len(text))
+    characters: list[str] = []
+    origin: list[int] = []
+    for offset, character in enumerate(text):
+        if unicodedata.category(character) != "Cf":
+            written = unicodedata.normalize("NFKC", character)
+            characters.append(written)
+            origin += [offset] * len(written)
+    return "".join(characters), origin
 
 
 def _compiled(pattern: str) -> Any:
