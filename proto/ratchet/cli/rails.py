@@ -127,5 +127,5 @@ def _print_decision(response: pb.CheckTextResponse) -> None:
         console.print(f"passes as: {response.rewritten}", markup=False, soft_wrap=True)
 
 
-def _plain(outcome: common_pb2.Outcome) -> str:
+def _plain(outcome: common_pb2.Outcome.ValueType) -> str:
     return common_pb2.Outcome.Name(outcome).removeprefix("OUTCOME_")
