@@ -1,4 +1,4 @@
-"""`ratchet rails check`, `test` and `list`: what people who write rail profiles need, without a server."""
+"""`ratchet rails check`, `test`, `list` and `new`: what people who write rail profiles need, without a server."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("check")(check)
     app.command("test")(test)
     app.command("list")(list_)
+    app.command("new")(new)
 
 
 def check(
@@ -260,3 +261,19 @@ def list_(
             for each, closed in listed
         ),
     )
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the package, such as acme-topics.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write; one of the package's name without it.")] = None,
+) -> None:
+    """Write the package of a rail of your own: manifest, action, entry point, test and a profile that uses it.
+
+    Example:  ratchet rails new acme-topics && cd acme-topics && pip install -e '.[dev]' && pytest
+    """
+    with explained():
+        from ratchet_server.rails.scaffold import new_rail_package
+
+        files = new_rail_package(name, out or Path(name))
+    for file in files:
+        console.print(str(file), markup=False, soft_wrap=True)

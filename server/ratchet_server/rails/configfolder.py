@@ -119,7 +119,7 @@ def _merge(into: ConfigFolder, file: Path, node: yaml.Node | None) -> None:
         return
     if not isinstance(node, yaml.MappingNode):
         raise RailConfigError(file, "It is not a mapping.", "Begin with keys such as `rails:`.", line=1)
-    for key, value in _entries(file, node):
+    for key, value, line in _entries(file, node):
         path: KeyPath = (key,)
         if key in _JOINED_LISTS:
             _extend(into, file, key, value)
@@ -129,11 +129,12 @@ def _merge(into: ConfigFolder, file: Path, node: yaml.Node | None) -> None:
                 f"The key is also set in {into.places[path][0].name}, and only one would count.",
                 "Keep it in one file.",
                 key=key,
-                line=value.start_mark.line + 1,
+                line=line,
             )
         else:
             into.values[key] = _content(into, file, value, path)
-        into.places.setdefault(path, (file, value.start_mark.line + 1))
+            into.places[path] = (file, line)
+        into.places.setdefault(path, (file, line))
 
 
 def _extend(into: ConfigFolder, file: Path, key: str, value: yaml.Node) -> None:
@@ -148,9 +149,9 @@ def _content(into: ConfigFolder, file: Path, node: yaml.Node, path: KeyPath) -> 
     into.places[path] = (file, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         content: dict[str, Any] = {}
-        for key, value in _entries(file, node):
+        for key, value, line in _entries(file, node):
             content[key] = _content(into, file, value, (*path, key))
-            into.places[(*path, key)] = (file, value.start_mark.line + 1)
+            into.places[(*path, key)] = (file, line)
         return content
     if isinstance(node, yaml.SequenceNode):
         return [_content(into, file, item, (*path, index)) for index, item in enumerate(node.value)]
@@ -161,7 +162,7 @@ def _content(into: ConfigFolder, file: Path, node: yaml.Node, path: KeyPath) -> 
         raise RailConfigError(file, f"The value cannot be read: {error}.", "Quote it.", line=line) from error
 
 
-def _entries(file: Path, node: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node]]:
+def _entries(file: Path, node: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node, int]]:
     seen: set[str] = set()
     for key, value in node.value:
         line = key.start_mark.line + 1
@@ -172,7 +173,7 @@ def _entries(file: Path, node: yaml.MappingNode) -> Iterator[tuple[str, yaml.Nod
                 file, "The key appears twice, and only one would count.", "Keep one.", key=key.value, line=line
             )
         seen.add(key.value)
-        yield str(key.value), value
+        yield str(key.value), value, line
 
 
 def _dotted(key: Sequence[str | int]) -> str:

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["RailConfigError", "RailContractError", "RailsError", "ScorerOverloaded", "ScorerStopped", "UnknownProfile"]
+__all__ = [
+    "RailConfigError",
+    "RailContractError",
+    "RailScaffoldError",
+    "RailsError",
+    "ScorerOverloaded",
+    "ScorerStopped",
+    "UnknownProfile",
+]
 
 
 class RailsError(Exception):
@@ -56,6 +64,10 @@ class UnknownProfile(RailsError):
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         super().__init__(f"There is no rail profile {name!r}. There are: {', '.join(known) or 'none'}.")
         self.name = name
+
+
+class RailScaffoldError(RailsError):
+    """The package of a new rail cannot be written."""
 
 
 class ScorerOverloaded(RailsError):
