@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from nemoguardrails.manifests import RailCatalog, RailManifest, RailManifestRecord, default_rail_catalog
 
-from ratchet_plugins.nemo import advice, injection, pii, regex, toxicity, triage
+from ratchet_plugins.nemo import advice, hf, injection, pii, regex, topic, toxicity, triage
 from ratchet_plugins.nemo.errors import RailUnavailable
 
 __all__ = ["GROUP", "custom_data_keys", "merged_catalog"]
@@ -27,6 +27,8 @@ _OWN = (
 _REPLACED = (
     (regex.RAIL, "ratchet_plugins.nemo.regex:RAIL"),
     (injection.RAIL, "ratchet_plugins.nemo.injection:RAIL"),
+    (topic.RAIL, "ratchet_plugins.nemo.topic:RAIL"),
+    (hf.RAIL, "ratchet_plugins.nemo.hf:RAIL"),
 )
 
 

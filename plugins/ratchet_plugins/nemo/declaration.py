@@ -24,6 +24,8 @@ class Declaration:
     Attributes:
         check: Called once when a configuration is loaded, with the flow's `$name=value` parameters and NeMo's
             configuration object. Raises RailMisconfigured. None: there is nothing to check.
+        warm_up: Called as `check`, when a profile is about to serve: loads what a request must not wait for. Raises
+            RailMisconfigured.
         longest_match: The longest text it finds, in characters, if it finds passages: a stream holds as much back.
         whole_text: Its verdict on a text says nothing of the beginnings of that text, so it can guard only answers
             that leave whole.
@@ -31,6 +33,7 @@ class Declaration:
     """
 
     check: Check | None = None
+    warm_up: Check | None = None
     longest_match: int = 0
     whole_text: bool = False
     guards_presence: bool = False

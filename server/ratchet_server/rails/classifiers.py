@@ -23,7 +23,8 @@ def refuse_idle_classifiers(folder: ConfigFolder, flows: tuple[Flow, ...]) -> No
 
     Raises:
         RailConfigError: A flow selects an unknown classifier; one blocks no label, or a label its model does not have;
-            a local one would raise on texts longer than its window; or no flow uses one.
+            a local one would raise on texts longer than its window, or not return the label it is to block; or no
+            flow uses one.
     """
     section = ((folder.values.get("rails") or {}).get("config") or {}).get("hf_classifier") or {}
     used = {flow.surface.parameters["classifier"]: flow for flow in flows if flow.surface.manifest == "hf_classifier"}
@@ -48,6 +49,13 @@ def _check(folder: ConfigFolder, key: KeyPath, settings: dict[str, Any]) -> None
             (*key, "parameters"),
             "Without truncation the classifier raises on texts longer than its window.",
             "Add {truncation: true, max_length: 512}.",
+        )
+    texts = settings.get("task", "text-classification") == "text-classification"
+    if texts and settings.get("threshold", 0.5) < 0.5 and parameters.get("top_k", 1) is not None:
+        raise folder.error(
+            (*key, "threshold"),
+            "A label can reach a threshold under 0.5 without being the likeliest, and only the likeliest is returned.",
+            "Add {top_k: null} to its parameters.",
         )
     model = Path(str(settings.get("model")), "config.json")
     if model.is_file():

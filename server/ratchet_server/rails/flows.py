@@ -27,9 +27,7 @@ _AUDITED = {
     "self_check.input_check",
     "self_check.output_check",
     "content_safety",
-    "topic_safety",
     "llama_guard",
-    "hf_classifier",
     "context_bloat_detection",
 }
 

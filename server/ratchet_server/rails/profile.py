@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ratchet_plugins.nemo.errors import RailMisconfigured
 from ratchet_server.rails.configfolder import read_config_folder
 from ratchet_server.rails.gate import GuardedStream
 from ratchet_server.rails.generation import Generate
@@ -170,7 +171,7 @@ def compile_profile(name: str, folder: Path, *, scorers: ScorerPool, generate: G
     catalog = nemo.merged_catalog()
     valid = validate(read_config_folder(folder), catalog)
     sides = compile_rails(valid, catalog, generate)
-    scorer_versions = _load_scorers(valid, scorers)
+    scorer_versions = _load_classifiers(valid, scorers)
     limit = valid.settings.limits.max_text_chars
     rails = valid.nemo.rails
     return Profile(
@@ -182,11 +183,17 @@ def compile_profile(name: str, folder: Path, *, scorers: ScorerPool, generate: G
     )
 
 
-def _load_scorers(valid: ValidConfig, scorers: ScorerPool) -> dict[str, str]:
-    """Load the scorers of the enabled rails and return their versions."""
+def _load_classifiers(valid: ValidConfig, scorers: ScorerPool) -> dict[str, str]:
+    """Load what the enabled rails need, and return the versions of their scorers. Raises RailConfigError."""
     names = {flow.surface.scorer for flow in valid.flows if flow.settings.enabled and flow.surface.scorer}
     for name in sorted(names):
         scorers.warm_up(name)
+    for flow in valid.flows:
+        if flow.settings.enabled and flow.surface.declared.warm_up is not None:
+            try:
+                flow.surface.declared.warm_up(flow.surface.parameters, valid.nemo)
+            except RailMisconfigured as error:
+                raise valid.source.error(error.key or flow.key, error.problem, error.remedy) from error
     return {name: scorers.scorer(name).version for name in sorted(names)}
 
 
