@@ -13,10 +13,11 @@ from typing import Any
 from nemoguardrails.actions.rail_outcome import RailOutcome
 from nemoguardrails.library.hf_classifier import rail as stock
 from nemoguardrails.library.hf_classifier.backends import _get_or_create_pipeline, get_backend
-from nemoguardrails.manifests import ActionRef, Binding, RailActions, RailDirection, RailSurface
+from nemoguardrails.manifests import ActionRef, Binding, RailDirection, RailSurface
 
 from ratchet_plugins.nemo.declaration import Declaration, declares
 from ratchet_plugins.nemo.errors import NemoRailError, RailMisconfigured
+from ratchet_plugins.nemo.replacing import replaced
 from ratchet_plugins.nemo.segments import segments
 
 __all__ = ["RAIL", "classify"]
@@ -76,25 +77,19 @@ async def classify(text: str, classifier: str, config: Any, http_client: Any = N
 _ACTION = ActionRef(name="ratchet_hf_classifier", target="ratchet_plugins.nemo.hf:classify")
 _TEXT = {RailDirection.INPUT: "user_message", RailDirection.OUTPUT: "bot_message"}
 
-# It takes the place of the stock manifest in the merged catalog, under the same names.
-RAIL = stock.RAIL.model_copy(
-    update={
-        "spec": stock.RAIL.spec.model_copy(
-            update={
-                "actions": RailActions(refs=(_ACTION,)),
-                "surfaces": tuple(
-                    RailSurface(
-                        name=f"hf classifier check {direction.value}",
-                        direction=direction,
-                        action=_ACTION,
-                        bindings=(
-                            Binding.context("text", key),
-                            Binding.surface_param("classifier", "classifier", required=True),
-                        ),
-                    )
-                    for direction, key in _TEXT.items()
-                ),
-            }
+RAIL = replaced(
+    stock.RAIL,
+    _ACTION,
+    [
+        RailSurface(
+            name=f"hf classifier check {direction.value}",
+            direction=direction,
+            action=_ACTION,
+            bindings=(
+                Binding.context("text", key),
+                Binding.surface_param("classifier", "classifier", required=True),
+            ),
         )
-    }
+        for direction, key in _TEXT.items()
+    ],
 )

@@ -15,9 +15,10 @@ from nemoguardrails.library.topic_safety import rail as stock
 from nemoguardrails.library.topic_safety.actions import TOPIC_SAFETY_OUTPUT_RESTRICTION
 from nemoguardrails.llm.call import llm_call
 from nemoguardrails.llm.filters import to_chat_messages
-from nemoguardrails.manifests import ActionRef, RailActions
+from nemoguardrails.manifests import ActionRef
 
 from ratchet_plugins.nemo.errors import NemoRailError
+from ratchet_plugins.nemo.replacing import replaced
 
 __all__ = ["RAIL", "check_topic"]
 
@@ -66,16 +67,6 @@ async def check_topic(
 
 _ACTION = ActionRef(name="topic_safety_check_input", target="ratchet_plugins.nemo.topic:check_topic")
 
-# It takes the place of the stock manifest in the merged catalog, under the same names.
-RAIL = stock.RAIL.model_copy(
-    update={
-        "spec": stock.RAIL.spec.model_copy(
-            update={
-                "actions": RailActions(refs=(_ACTION,)),
-                "surfaces": tuple(
-                    surface.model_copy(update={"action": _ACTION}) for surface in stock.RAIL.spec.surfaces
-                ),
-            }
-        )
-    }
+RAIL = replaced(
+    stock.RAIL, _ACTION, [surface.model_copy(update={"action": _ACTION}) for surface in stock.RAIL.spec.surfaces]
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ratchet_server.rails.colang import refused_colang
 from ratchet_server.rails.errors import RailConfigError
 
 __all__ = ["CASE_FILES", "ConfigFolder", "KeyPath", "read_config_file", "read_config_folder"]
@@ -23,11 +24,6 @@ _JOINED_LISTS = ("models", "prompts", "instructions")
 # Not configuration: what people keep beside it.
 _BESIDE = (".md", ".txt")
 CASE_FILES = ("cases.yaml", "cases.yml")
-_COLANG = (
-    "Colang flows are not run here: upstream deprecates them, and they cost 10 to 100 ms of event loop per request.",
-    "List the library rails you need under rails.input.flows and rails.output.flows, and turn flows of your own into "
-    "a rail manifest (entry-point group `ratchet.rails`).",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,7 @@ def _yaml_files(folder: Path) -> Iterator[Path]:
         if file.name.startswith(".") or file.suffix in _BESIDE or file.name in CASE_FILES:
             continue
         if file.suffix == ".co":
-            raise RailConfigError(file, *_COLANG)
+            raise refused_colang(file)
         if file.suffix == ".py":
             raise RailConfigError(
                 file,

@@ -236,3 +236,22 @@ prompts: [{task: self_check_input, content: "{{ user_input }}"}]
 """
     with pytest.raises(RailConfigError, match="none can be asked"):
         profile_of(config)
+
+
+@pytest.mark.parametrize(
+    ("colang", "line", "hints"),
+    [
+        ("\n# ours\ndefine flow self check input\n  stop\n", 3, ("List `self check input` under",)),
+        ("flow main\n  activate x\n\nflow greeting\n", 1, ("If `greeting`, `main` judges texts", "ratchet rails new")),
+        ('define user express greeting\n  "hi"\n', 1, ("topic safety check input",)),
+        ('define bot refuse\n  "no"\n', 1, ("typed verdict",)),
+        ("", 0, ("remove the file",)),
+    ],
+)
+def test_a_colang_file_is_refused_with_what_becomes_of_each_of_its_flows(
+    profile_of: Any, colang: str, line: int, hints: tuple[str, ...]
+) -> None:
+    with pytest.raises(RailConfigError, match="Colang flows are not run here") as caught:
+        profile_of("{}", rails_DOT_co=colang)
+    assert caught.value.line == line
+    assert all(hint in caught.value.remedy for hint in hints)
