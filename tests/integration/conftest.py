@@ -22,14 +22,14 @@ from ratchet_server.engine.settings import EngineSettings
 from ratchet_server.engine.vllm import VllmEngine
 from ratchet_server.settings import Settings
 
+# It can judge a greeting, or the server would not start with it, and fails on what tests ask.
 BROKEN_RAIL = """
 rails:
   input:
     flows: [ratchet triage input]
 custom_data:
   ratchet:
-    rails:
-      ratchet triage input: {timeout_ms: 1}
+    limits: {max_text_chars: 40}
 """
 
 LAYERS = 30
@@ -134,7 +134,7 @@ async def app(
 ) -> AsyncIterator[App]:
     """A server around the session's engine; per module, because it replaces a core that engine tests kill."""
     folder = tmp_path_factory.mktemp("server")
-    profile = folder / "profiles" / "hurried"
+    profile = folder / "profiles" / "shortsighted"
     profile.mkdir(parents=True)
     (profile / "config.yml").write_text(BROKEN_RAIL)
     settings = Settings(

@@ -101,7 +101,7 @@ async def test_a_blocked_prompt_gives_no_text_and_names_the_rail(client: AsyncRa
 
 async def test_a_rail_that_fails_releases_nothing(client: AsyncRatchet) -> None:
     with pytest.raises(Unavailable) as caught:
-        await client.generate("A prompt that was never scored before, number 71", rail_profile="hurried")
+        await client.generate("A prompt that was never scored before, number 71", rail_profile="shortsighted")
     assert caught.value.reason == "RAIL_FAILED"
 
 

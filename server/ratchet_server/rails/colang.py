@@ -15,9 +15,7 @@ __all__ = ["refused_colang"]
 # Colang 1.0 (`define flow name`), and 2.x (`flow name`).
 _DEFINITION = re.compile(r"\s*(?:define\s+(user|bot|flow|subflow)|(flow))\s+([^\n:#($]+)")
 _NAMED = 3
-_REASON = (
-    "Colang flows are not run here: upstream deprecates them, and they cost 10 to 100 ms of event loop per check."
-)
+_REASON = "Colang flows are not run here: upstream deprecates them, and they cost 10 to 100 ms of event loop per check."
 
 
 def refused_colang(file: Path) -> RailConfigError:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from tests.unit.routing.conftest import build
 
+from ratchet_server.engine.engine import Chunk, EngineRequest, Sampling
+from ratchet_server.observability.metrics import Metrics
 from ratchet_server.rails.errors import RailConfigError
 from ratchet_server.rails.gate import Blocked, Finished, GuardedStream, Released
 from ratchet_server.rails.message import Message
+from ratchet_server.rails.profiles import RailProfiles
 from ratchet_server.rails.settings import Streaming
 from ratchet_server.rails.verdict import ALLOWED, Decision, Direction, Outcome
+from ratchet_server.rpc.errors import status_name
+from ratchet_server.serving.exchange import EVALUATION, Request
+from ratchet_server.serving.exchange import Finished as Answered
+from ratchet_server.serving.path import RequestPath
 
 CHAT = (Message("user", "hello"),)
 APPLY = "test rail: {on_rewrite: apply}"
@@ -155,3 +166,41 @@ async def test_a_rail_that_breaks_on_an_earlier_message_lets_nothing_pass(profil
         (Message("user", "old"), Message("assistant", "yes"), Message("user", "new"))
     )
     assert decision.outcome is Outcome.FAILED
+
+
+class Engine:
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        self.read += [message.content for message in request.messages]
+        yield Chunk("yours is 4111", 1, "stop", 5)
+
+
+@pytest.mark.parametrize(("prompt", "read"), [("mine is 4111", ["mine is <CARD>"]), ("HARM with 4111", [])])
+async def test_generation_waits_for_the_mask_and_a_blocked_prompt_is_never_generated_for(
+    profile_of: Any, with_rail: Any, tmp_path: Path, prompt: str, read: list[str]
+) -> None:
+    with_rail(masking("user_message"), rewrites=True, direction="input")
+    profile = profile_of(config("input", rails="test rail, ratchet triage input"))
+    (tmp_path / "routing").mkdir()
+    house = build(tmp_path / "routing", tmp_path / "routing")
+    engine: Any = Engine()
+    unused: Any = None
+    path = RequestPath(
+        engine,
+        house.router,
+        house.swaps,
+        RailProfiles({"default": profile}),
+        unused,
+        unused,
+        Metrics(CollectorRegistry()),
+        status_name,
+    )
+    request = Request("r", (Message("user", prompt),), Sampling(), "", priority=EVALUATION)
+    *_, last = [item async for item in path.run(request)]
+    assert engine.read == read
+    assert isinstance(last, Answered)
+    assert last.finish_reason == ("stop" if read else "blocked_input")
