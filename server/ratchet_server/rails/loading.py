@@ -115,7 +115,7 @@ class ProfileLoader:
     async def try_with_engine(self) -> None:
         """Try the profiles that ask a model, once the engine answers. Raises RailConfigError."""
         for name, folder in self._sources.items():
-            if self.profiles.get(name).asks_model:
+            if name in self.profiles.names and self.profiles.get(name).asks_model:
                 await try_out(self.profiles.get(name), folder)
 
     async def reload(self, names: Sequence[str] = (), *, drop_missing: bool = False) -> list[ProfileLoad]:
@@ -159,6 +159,7 @@ class ProfileLoader:
                         self._sources[name], "It is the default profile, which must not go.", "Name another default."
                     )
                 offered.remove(name)
+                self._sources.pop(name, None)
                 outcome, version = LoadOutcome.REMOVED, ""
             else:
                 profile = await self._compile(name, folder)

@@ -211,7 +211,7 @@ def compile_rails(valid: ValidConfig, catalog: Any, generate: Generate | None) -
             raise valid.source.error(
                 flow.key,
                 f"The rail {flow.text!r} asks a language model, and none can be asked here.",
-                "Serve it with an engine, or disable it under custom_data.ratchet.rails.",
+                "Serve it with an engine, test it with --address, or disable it under custom_data.ratchet.rails.",
             )
         try:
             body = nemo.compile_flow(flow.text, flow.direction, valid.nemo, models, catalog)

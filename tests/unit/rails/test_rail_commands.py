@@ -101,6 +101,19 @@ async def test_list_shows_what_can_be_listed_and_which_fail_closed(offline: type
     assert {each["flow"] for each in everything if not each["fails_closed"]} >= {"jailbreak detection model"}
 
 
+class Saying(inference_pb2_grpc.InferenceServiceServicer):
+    """A server's engine that finds harm where a prompt names it."""
+
+    asked: list[inference_pb2.GenerateRequest] = []  # noqa: RUF012 - of the one server of a test
+
+    async def Generate(self, request: inference_pb2.GenerateRequest, context: Any) -> inference_pb2.GenerateResponse:
+        self.asked.append(request)
+        harmful = "HARM" in request.conversation.messages[-1].content
+        return inference_pb2.GenerateResponse(
+            text="Yes" if harmful else "No", finish_reason=inference_pb2.FINISH_REASON_STOP
+        )
+
+
 @pytest.fixture
 async def server(bank: Path, pool: ScorerPool) -> AsyncIterator[str]:
     loader = ProfileLoader(bank.parent, scorers=pool, default="bank")
@@ -108,7 +121,7 @@ async def server(bank: Path, pool: ScorerPool) -> AsyncIterator[str]:
     rpc = RpcServer(
         RpcSettings(port=0),
         Servicers(
-            inference_pb2_grpc.InferenceServiceServicer(),
+            Saying(),
             adapter_pb2_grpc.AdapterServiceServicer(),
             feedback_pb2_grpc.FeedbackServiceServicer(),
             learning_pb2_grpc.LearningServiceServicer(),
@@ -152,3 +165,20 @@ async def test_profiles_are_listed_reloaded_and_asked_over_the_wire(server: str,
         with pytest.raises(grpc.aio.AioRpcError) as invalid:
             await client.rails.CheckText(pb.CheckTextRequest())
         assert invalid.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_rails_that_ask_a_model_are_tested_on_a_servers_engine_without_its_rails(
+    offline: typer.Typer, server: str, bank: Path
+) -> None:
+    asking = bank.parent.parent / "asking"
+    asking.mkdir()
+    (asking / "config.yml").write_text(
+        "models: [{type: main, engine: ratchet, model: guard}]\nrails: {input: {flows: [self check input]}}\n"
+        "prompts: [{task: self_check_input, content: '{{ user_input }}'}]\n"
+    )
+    (asking / "cases.yaml").write_text("cases: [{prompt: HARM, expect: block}, {prompt: hello, expect: allow}]")
+    refused = await run(offline, "test", str(asking))
+    assert (refused.exit_code, Saying.asked) == (1, [])
+    passed = await run(offline, "test", str(asking), "--address", server, "--json")
+    assert (passed.exit_code, json.loads(passed.stdout)["passed"]) == (0, 2)
+    assert {(request.adapter, request.rail_profile) for request in Saying.asked} == {("guard", "off")}
