@@ -143,8 +143,11 @@ async def test_profiles_are_listed_reloaded_and_asked_over_the_wire(server: str,
     swapped = await run(client_commands.app, "reload", "bank", "--address", server)
     assert (swapped.exit_code, "swapped" in swapped.output) == (0, True)
 
-    blocked = await run(client_commands.app, "judge", "hi", "--answer", "say beta", "--address", server)
-    assert (blocked.exit_code, "output pattern 0 matched" in blocked.output) == (1, True)
+    blocked = await run(client_commands.app, "judge", "hi", "--answer", "say beta", "--address", server, "--json")
+    (verdict,) = json.loads(blocked.output)["verdicts"]
+    assert (blocked.exit_code, verdict["reason"]) == (1, "output pattern 0 matched")
+    for_people = await run(client_commands.app, "judge", "hi", "--answer", "say beta", "--address", server)
+    assert (for_people.exit_code, "BLOCK by bank" in for_people.output) == (1, True)
     passed = await run(client_commands.app, "judge", "hi", "--answer", "say alpha", "--address", server)
     assert passed.exit_code == 0
 

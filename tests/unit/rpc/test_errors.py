@@ -22,8 +22,8 @@ MODULES = (
 NOT_ON_THE_WIRE = {
     "EngineSettingsInvalid",
     "EngineStartFailed",
-    "RailConfigError",
     "RailContractError",
+    "RailScaffoldError",
 }
 ROOTS = {"EngineError", "RailsError", "ArtifactError", "RegistryError", "FlagError"}
 
