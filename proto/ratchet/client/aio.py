@@ -10,6 +10,7 @@ import grpc
 
 from ratchet.client.answer import Answer, Done, TextDelta, answer, event
 from ratchet.client.channel import CHANNEL_OPTIONS
+from ratchet.client.credentials import Tls, async_channel
 from ratchet.client.errors import from_rpc_error
 from ratchet.client.request import Options, Prompt, chat_request
 from ratchet.client.stubs import AsyncStubs
@@ -19,9 +20,19 @@ from ratchet.v1 import inference_pb2
 class AsyncRatchet(AsyncStubs):
     """A connection to one Ratchet server; use as an async context manager."""
 
-    def __init__(self, address: str = "127.0.0.1:50051") -> None:
+    def __init__(self, address: str = "127.0.0.1:50051", *, api_key: str | None = None, tls: Tls | None = None) -> None:
+        """Connects lazily.
+
+        Args:
+            address: host:port.
+            api_key: An API key or a token; None: RATCHET_API_KEY, if that is set.
+            tls: None: RATCHET_TLS_CA and its like (see `Tls.from_environment`), else no TLS.
+
+        Raises:
+            OSError: A file of `tls` cannot be read.
+        """
         self.address = address
-        self.channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self.channel = async_channel(address, CHANNEL_OPTIONS, api_key, tls)
         super().__init__(self.channel)
 
     async def generate(self, prompt: Prompt, *, timeout: float | None = 120, **options: Unpack[Options]) -> Answer:

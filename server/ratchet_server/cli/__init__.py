@@ -6,6 +6,7 @@ import typer
 
 from ratchet.cli import adapters
 from ratchet_server.cli import (
+    api_keys,
     demo,
     diagnose,
     doctor,
@@ -38,6 +39,7 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(models.app, name="models")
     app.add_typer(suites.app, name="suites")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(api_keys.app, name="api-keys")
     app.add_typer(receipts.app, name="receipts")
     provenance.add_commands(adapters.app)
     app.command("doctor")(doctor.doctor)

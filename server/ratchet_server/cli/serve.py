@@ -25,6 +25,9 @@ Config = Annotated[
     Path | None, typer.Option(envvar="RATCHET_CONFIG", help="YAML file of settings; RATCHET_* variables override it.")
 ]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")]
+HttpPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port of the OpenAI-compatible API; 0 takes a free one, none: off.")
+]
 MetricsPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Prometheus port; 0 takes a free one.")]
 StateDir = Annotated[Path | None, typer.Option(help="Folder of database, artifacts and runs.")]
 ReadyFile = Annotated[Path | None, typer.Option(help="Written as JSON, with the addresses, once the server serves.")]
@@ -35,6 +38,7 @@ LEARNER_RESTART_SECONDS = 5.0
 def serve(
     config: Config = None,
     port: Port = None,
+    http_port: HttpPort = None,
     metrics_port: MetricsPort = None,
     state_dir: StateDir = None,
     ready_file: ReadyFile = None,
@@ -44,12 +48,13 @@ def serve(
     Example:  RATCHET_ENGINE__THREADS=2 ratchet serve --port 50051
     """
     with explained():
-        asyncio.run(_run(from_options(config, port, metrics_port, state_dir), ready_file, learner=False))
+        asyncio.run(_run(from_options(config, port, metrics_port, state_dir, http_port), ready_file, learner=False))
 
 
 def up(
     config: Config = None,
     port: Port = None,
+    http_port: HttpPort = None,
     metrics_port: MetricsPort = None,
     state_dir: StateDir = None,
     ready_file: ReadyFile = None,
@@ -59,14 +64,21 @@ def up(
     Example:  ratchet up --state-dir ./state    # then, elsewhere: ratchet generate "Hello"
     """
     with explained():
-        asyncio.run(_run(from_options(config, port, metrics_port, state_dir), ready_file, learner=True))
+        asyncio.run(_run(from_options(config, port, metrics_port, state_dir, http_port), ready_file, learner=True))
 
 
-def from_options(config: Path | None, port: int | None, metrics_port: int | None, state_dir: Path | None) -> Settings:
+def from_options(
+    config: Path | None,
+    port: int | None,
+    metrics_port: int | None,
+    state_dir: Path | None,
+    http_port: int | None = None,
+) -> Settings:
     """Command-line options become the variables a child process reads too."""
     given = {
         "RATCHET_CONFIG": config,
         "RATCHET_RPC__PORT": port,
+        "RATCHET_HTTP__PORT": http_port,
         "RATCHET_OBSERVABILITY__METRICS_PORT": metrics_port,
         "RATCHET_STATE_DIR": state_dir and state_dir.resolve(),
     }
@@ -100,6 +112,8 @@ async def _run(settings: Settings, ready_file: Path | None, *, learner: bool) ->
             task = asyncio.create_task(_keep_learner(app, console), name="learner")
             stack.push_async_callback(_end, task)
         _announce(app, ready_file)
+        if app.http_url:
+            console.print(f"[dim]·[/] OpenAI-compatible API on {app.http_url}/v1")
         console.print(f"[bold green]ready[/]  try: ratchet generate --address {app.address} 'Hello'   (Ctrl-C stops)")
         await stop.wait()
         console.print("[dim]·[/] draining")
@@ -110,6 +124,7 @@ def _announce(app: App, ready_file: Path | None) -> None:
         return
     facts = {
         "address": app.address,
+        "http": app.http_url,
         "metrics": app.exporter.url,
         "state_dir": str(app.settings.state_dir),
         "pid": os.getpid(),
