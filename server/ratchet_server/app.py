@@ -41,7 +41,9 @@ from ratchet_server.rpc.feedback import FeedbackService
 from ratchet_server.rpc.inference import InferenceService
 from ratchet_server.rpc.learning import LearningService
 from ratchet_server.rpc.server import Servicers
+from ratchet_server.serving.admission import Admission
 from ratchet_server.serving.base_model import BaseModel
+from ratchet_server.serving.entrance import Entrance
 from ratchet_server.serving.generation import EngineGenerate
 from ratchet_server.serving.path import RequestPath
 from ratchet_server.serving.rollout import RolloutReport, watch_rollout
@@ -185,7 +187,14 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
             max_bytes=settings.artifacts.max_adapter_bytes,
         )
         door = open_door(settings.access, KeyStore.open(registry))
-        answers = Answers(path, base, settings.sampling, signer)
+        seats = settings.admission.max_running or 2 * settings.engine.max_num_seqs
+        entrance = Entrance(
+            path, Admission(seats, settings.admission.max_queued), settings.tenants,
+            lambda request, error: metrics.request_failed(
+                request.adapter, request.profile, status_name(error), started=False
+            ),
+        )  # fmt: skip
+        answers = Answers(entrance, base, settings.sampling, signer)
         front = Front(
             settings.rpc,
             settings.http,
@@ -198,7 +207,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
             ),
             answers,
             door,
-            lambda: model_names(router, engine.loaded()),
+            lambda: model_names(router, engine.loaded(), entrance.may_ask_for),
         )
         await front.start()
         stack.push_async_callback(front.stop)

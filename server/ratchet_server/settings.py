@@ -21,7 +21,9 @@ from ratchet_server.access.settings import AccessSettings
 from ratchet_server.http.settings import HttpSettings
 from ratchet_server.observability.settings import ObservabilitySettings
 from ratchet_server.rpc.settings import RpcSettings
+from ratchet_server.serving.admission import AdmissionSettings
 from ratchet_server.serving.settings import SamplingDefaults
+from ratchet_server.tenants.settings import TenantsSettings
 from ratchet_server.traffic.capture import CaptureSettings
 
 DEFAULT_STATE = Path.home() / ".local" / "share" / "ratchet"
@@ -80,6 +82,8 @@ class Settings(BaseSettings):
     rpc: RpcSettings = RpcSettings()
     http: HttpSettings = HttpSettings()
     access: AccessSettings = AccessSettings()
+    tenants: TenantsSettings = TenantsSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     engine: EngineSection = EngineSection()
     rails: RailsSection = RailsSection()
     scorers: dict[str, dict[str, str | float]] = Field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ratchet_server.http.chat import ROUTED
 from ratchet_server.routing.router import BASE, CANARY, CHAMPION, PREVIOUS, Router
@@ -10,12 +10,12 @@ from ratchet_server.routing.router import BASE, CANARY, CHAMPION, PREVIOUS, Rout
 __all__ = ["model_names"]
 
 
-def model_names(router: Router, loaded: Iterable[str]) -> list[str]:
-    """Return every name that is served now, the default first; adapters by their digest."""
+def model_names(router: Router, loaded: Iterable[str], allowed: Callable[[str], bool]) -> list[str]:
+    """Return every name that is served now and that the caller may ask for, the default first; adapters by digest."""
     table = router.routing
-    names = [ROUTED, CHAMPION]
+    names = [CHAMPION]
     if table.version:
         names.append(PREVIOUS)
     if table.split == CANARY:
         names.append(CANARY)
-    return [*names, BASE, *sorted(loaded)]
+    return [ROUTED, *filter(allowed, [*names, BASE, *sorted(loaded)])]

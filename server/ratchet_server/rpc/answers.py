@@ -19,8 +19,8 @@ from ratchet_adapters.provenance.signing import Signer
 from ratchet_server.engine.engine import Sampling
 from ratchet_server.rpc import convert
 from ratchet_server.serving.base_model import BaseModel
+from ratchet_server.serving.entrance import Path
 from ratchet_server.serving.exchange import BATCH, EVALUATION, INTERACTIVE, Finished, Request
-from ratchet_server.serving.path import RequestPath
 from ratchet_server.serving.settings import SamplingDefaults
 
 __all__ = ["Answers"]
@@ -36,9 +36,7 @@ _PRIORITY = {
 class Answers:
     """One per server."""
 
-    def __init__(
-        self, path: RequestPath, base: BaseModel, defaults: SamplingDefaults, signer: Signer | None = None
-    ) -> None:
+    def __init__(self, path: Path, base: BaseModel, defaults: SamplingDefaults, signer: Signer | None = None) -> None:
         """`signer`: signs every receipt; None: they are not signed."""
         self._path = path
         self._base = base
@@ -54,7 +52,7 @@ class Answers:
 
         Raises:
             FieldsInvalid: A conversation in an impossible order.
-            As `RequestPath.run`.
+            As `Entrance.run`.
         """
         text = ""
         domain = self._request(request, deadline)
