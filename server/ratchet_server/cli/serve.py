@@ -6,7 +6,8 @@ import asyncio
 import json
 import os
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,7 +110,8 @@ async def _run(settings: Settings, ready_file: Path | None, *, learner: bool) ->
             return
         app = entering.result()
         if learner:
-            task = asyncio.create_task(_keep_learner(app, console), name="learner")
+            key = await asyncio.to_thread(stack.enter_context, _learner_key(app))
+            task = asyncio.create_task(_keep_learner(app, console, key), name="learner")
             stack.push_async_callback(_end, task)
         _announce(app, ready_file)
         if app.http_url:
@@ -134,12 +136,32 @@ def _announce(app: App, ready_file: Path | None) -> None:
     scratch.replace(ready_file)
 
 
-async def _keep_learner(app: App, console: Console) -> None:
+@contextmanager
+def _learner_key(app: App) -> Iterator[dict[str, str]]:
+    """A key for the learner, as its environment takes it, for as long as it is kept; none where none is needed."""
+    if not app.settings.access.required or os.environ.get("RATCHET_API_KEY"):
+        yield {}
+        return
+    from ratchet_adapters.access import KeyStore, NewKey
+
+    keys = KeyStore.open(app.registry)
+    key, plain = keys.create(NewKey("learner", ("ops",)), "server")
+    try:
+        yield {"RATCHET_API_KEY": plain}
+    finally:
+        keys.revoke(key.id, "server")
+
+
+async def _keep_learner(app: App, console: Console, key: dict[str, str]) -> None:
     """Runs the learner in a process of its own, at the lowest priority, and starts it again when it dies."""
-    environment = os.environ | {
-        "RATCHET_LEARNER_SERVER": app.address,
-        "RATCHET_STATE_DIR": str(app.settings.state_dir),
-    }
+    environment = (
+        os.environ
+        | key
+        | {
+            "RATCHET_LEARNER_SERVER": app.address,
+            "RATCHET_STATE_DIR": str(app.settings.state_dir),
+        }
+    )
     while True:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", "from ratchet.cli import main; main()", "learn", env=environment

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import grpc
 import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.front.conftest import Script, Serve
 
-from ratchet.client import DeadlineExceeded, InvalidRequest, Overloaded, PermissionDenied
+from ratchet.client import DeadlineExceeded, InvalidRequest, Overloaded, PermissionDenied, chat_request
+from ratchet.client.errors import from_rpc_error
 from ratchet_server.access.door import Door
 from ratchet_server.access.identity import Credentials, Identity, Role
 from ratchet_server.serving import admission
@@ -142,7 +144,11 @@ async def test_a_full_queue_turns_the_least_urgent_away(serve: Serve) -> None:
     async with serve(script, path=path, door=DOOR) as served, served.client(api_key="ops") as client:
 
         async def ask(priority: Any) -> str:
-            return (await client.generate(priority, priority=priority, timeout=10)).text
+            try:
+                request = chat_request(priority, priority=priority)
+                return (await client.inference.Generate(request, timeout=10)).text
+            except grpc.RpcError as error:
+                raise from_rpc_error(error) from None
 
         asking = [asyncio.create_task(ask("interactive"))]
         while not queue.running:
@@ -165,6 +171,22 @@ async def test_a_full_queue_turns_the_least_urgent_away(serve: Serve) -> None:
         await asyncio.gather(asking[2], return_exceptions=True)
         assert [r.messages[0].content for r in script.asked][:2] == ["interactive", "interactive"]
         assert (queue.running, queue.waiting) == (0, 0)
+
+
+async def test_the_client_waits_when_an_overloaded_server_asks_it_to(serve: Serve) -> None:
+    script = Script(gate=(gate := asyncio.Event()))
+    path = Entrance(script, Admission(1, 0), TenantsSettings())
+    async with serve(script, path=path) as served, served.client() as client:
+        first = asyncio.create_task(client.generate("first", timeout=10))
+        while not script.running:
+            await asyncio.sleep(0.01)
+        with pytest.raises(Overloaded):
+            # The wait would outlast the caller.
+            await client.generate("hasty", timeout=0.5)
+        second = asyncio.create_task(client.generate("second", timeout=10))
+        await asyncio.sleep(0.1)
+        gate.set()
+        assert (await first).text == (await second).text == "Paris is it."
 
 
 @settings(max_examples=40, deadline=None)
