@@ -65,9 +65,8 @@ class Front:
         await self.rpc.serving(False)
         if self._refreshing is not None:
             self._refreshing.cancel()
-        if self.http is not None:
-            await self.http.stop()
-        await self.rpc.stop()
+        stops = [self.rpc.stop()] if self.http is None else [self.rpc.stop(), self.http.stop()]
+        await asyncio.gather(*stops)
 
     @staticmethod
     async def _refresh(certificates: Certificates) -> None:

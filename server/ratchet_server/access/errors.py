@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["AccessError", "AccessSettingsInvalid", "PermissionDenied", "Unauthenticated"]
+__all__ = ["AccessError", "AccessSettingsInvalid", "KeySetUnavailable", "PermissionDenied", "Unauthenticated"]
 
 
 class AccessError(Exception):
@@ -13,6 +13,14 @@ class AccessError(Exception):
 
 class AccessSettingsInvalid(AccessError):
     """The settings of access control cannot work: a file that cannot be read, or what they leave open."""
+
+
+class KeySetUnavailable(AccessError):
+    """A token cannot be judged now: the provider's key set cannot be fetched."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"the key set at {url} cannot be fetched: {why}; try again")
+        self.url = url
 
 
 class Unauthenticated(AccessError):

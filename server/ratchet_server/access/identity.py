@@ -58,6 +58,11 @@ class Identity:
         """Whether it runs the service, rather than uses it: tenants' limits and choices do not bind it."""
         return bool(self.roles & {Role.OPS, Role.ADMIN})
 
+    def serves(self, tenant: str) -> bool:
+        """Whether what belongs to a tenant is its business."""
+        everywhere = not self.tenant and bool(self.roles & {Role.REVIEWER, Role.OPS, Role.ADMIN})
+        return not self.verified or everywhere or tenant == self.tenant
+
 
 ANYONE = Identity("anonymous", frozenset(Role), credential="none", verified=False)
 """Every caller of a server that asks for no credentials."""

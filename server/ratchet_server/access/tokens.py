@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import jwt
 
 from ratchet_server.access.api_keys import bearer
-from ratchet_server.access.errors import AccessSettingsInvalid, Unauthenticated
+from ratchet_server.access.errors import AccessSettingsInvalid, KeySetUnavailable, Unauthenticated
 from ratchet_server.access.identity import Credentials, Identity, Role
 from ratchet_server.access.settings import TokenSettings
 
 __all__ = ["TokenAuthenticator"]
 
 _LONGEST = 128
+_AGAIN_SECONDS = 10.0
 
 
 class _KeySet(Protocol):
-    def get_signing_key_from_jwt(self, token: str) -> jwt.PyJWK: ...
+    def key_of(self, token: str) -> jwt.PyJWK:
+        """Return the key that a token names. Raises PyJWTError when there is none."""
+        ...
 
 
 class _FileKeys:
@@ -33,16 +37,11 @@ class _FileKeys:
         self._stamp: tuple[int, int] = (0, 0)
         self._set = self._read()
 
-    def get_signing_key_from_jwt(self, token: str) -> jwt.PyJWK:
-        """Return the key that a token names."""
+    def key_of(self, token: str) -> jwt.PyJWK:
+        """See `_KeySet`."""
         with contextlib.suppress(AccessSettingsInvalid):
             self._set = self._read()
-        wanted = jwt.get_unverified_header(token).get("kid")
-        usable = [key for key in self._set.keys if key.public_key_use in (None, "sig")]
-        found = [key for key in usable if key.key_id == wanted] if wanted else usable
-        if len(found) != 1:
-            raise jwt.PyJWKClientError(f"the key set has {len(found)} keys for it")
-        return found[0]
+        return _named(token, self._set.keys) or _unknown()
 
     def _read(self) -> jwt.PyJWKSet:
         try:
@@ -56,6 +55,33 @@ class _FileKeys:
         return keys
 
 
+class _AddressKeys:
+    """A key set behind an address. Tokens with made-up keys cannot make this server ask for it again and again."""
+
+    def __init__(self, url: str) -> None:
+        self._client = jwt.PyJWKClient(url, timeout=5)
+        self._asked = -_AGAIN_SECONDS
+
+    def key_of(self, token: str) -> jwt.PyJWK:
+        """See `_KeySet`."""
+        found = _named(token, self._client.get_signing_keys())
+        if found is None and time.monotonic() - self._asked >= _AGAIN_SECONDS:
+            self._asked = time.monotonic()
+            found = _named(token, self._client.get_signing_keys(refresh=True))
+        return found or _unknown()
+
+
+def _named(token: str, keys: Sequence[jwt.PyJWK]) -> jwt.PyJWK | None:
+    wanted = jwt.get_unverified_header(token).get("kid")
+    usable = [key for key in keys if key.public_key_use in (None, "sig")]
+    found = [key for key in usable if key.key_id == wanted] if wanted else usable
+    return found[0] if len(found) == 1 else None
+
+
+def _unknown() -> jwt.PyJWK:
+    raise jwt.PyJWKClientError("the key set does not have its key")
+
+
 class TokenAuthenticator:
     """Takes tokens of one issuer, for one audience."""
 
@@ -66,9 +92,7 @@ class TokenAuthenticator:
             AccessSettingsInvalid: It cannot be read.
         """
         self._settings = settings
-        self._keys: _KeySet = (
-            _FileKeys(settings.jwks_file) if settings.jwks_file else jwt.PyJWKClient(settings.jwks_url, timeout=5)
-        )
+        self._keys: _KeySet = _FileKeys(settings.jwks_file) if settings.jwks_file else _AddressKeys(settings.jwks_url)
 
     async def identify(self, credentials: Credentials) -> Identity | None:
         """See `Authenticator`."""
@@ -78,6 +102,8 @@ class TokenAuthenticator:
         try:
             # A key set behind an address is fetched here, now and then.
             claims = await asyncio.to_thread(self._claims, token)
+        except jwt.PyJWKClientConnectionError as error:
+            raise KeySetUnavailable(self._settings.jwks_url, str(error)) from error
         except jwt.PyJWTError as error:
             raise Unauthenticated(f"this token proves nothing: {error}") from None
         return self._identity(claims)
@@ -86,7 +112,7 @@ class TokenAuthenticator:
         wanted = self._settings
         return jwt.decode(
             token,
-            self._keys.get_signing_key_from_jwt(token),
+            self._keys.key_of(token),
             algorithms=list(wanted.algorithms),
             issuer=wanted.issuer,
             audience=wanted.audience,

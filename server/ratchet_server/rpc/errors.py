@@ -32,6 +32,7 @@ STATUS: dict[str, grpc.StatusCode] = {
     # access
     "Unauthenticated": grpc.StatusCode.UNAUTHENTICATED,
     "PermissionDenied": grpc.StatusCode.PERMISSION_DENIED,
+    "KeySetUnavailable": _UNAVAILABLE,
     "LimitExceeded": _EXHAUSTED,
     "Overloaded": _EXHAUSTED,
     # requests

@@ -54,10 +54,9 @@ class FeedbackService(feedback_pb2_grpc.FeedbackServiceServicer):
 
     async def ReviewFlag(self, request: pb.ReviewFlagRequest, context: Context) -> pb.ReviewFlagResponse:
         """Accept or reject an open flag."""
-        if current().tenant:
-            asked = await asyncio.to_thread(self._store.flag, request.flag_id)
-            if asked.tenant != current().tenant:
-                raise FlagNotFound(request.flag_id)
+        asked = await asyncio.to_thread(self._store.flag, request.flag_id)
+        if not current().serves(asked.tenant):
+            raise FlagNotFound(request.flag_id)
         accepted = request.decision == pb.REVIEW_DECISION_ACCEPT
         flag = await asyncio.to_thread(
             self._store.review,
@@ -87,7 +86,7 @@ class FeedbackService(feedback_pb2_grpc.FeedbackServiceServicer):
             # The client has its receipt before the writer has run: what it flags must be found all the same.
             await self._capture.flushed()
             exchange = await asyncio.to_thread(self._store.exchange, request.request_id)
-            if current().tenant not in ("", exchange.tenant):
+            if not current().serves(exchange.tenant):
                 # Request ids of other tenants are not there to be guessed.
                 raise ExchangeNotFound(request.request_id)
             return NewFlag(

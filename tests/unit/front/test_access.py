@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,12 @@ from ratchet.v1 import adapter_pb2, feedback_pb2, inference_pb2
 from ratchet_adapters.access import KeyNotFound, KeyRevoked, KeyStore, NewKey
 from ratchet_adapters.flags import Exchange, FlagStore, Message
 from ratchet_adapters.registry import Registry, RegistryUnavailable
+from ratchet_server.access.errors import KeySetUnavailable
+from ratchet_server.access.errors import Unauthenticated as AccessUnauthenticated
+from ratchet_server.access.identity import Credentials, Identity, Role
 from ratchet_server.access.opening import open_door
-from ratchet_server.access.settings import AccessSettings
+from ratchet_server.access.settings import AccessSettings, TokenSettings
+from ratchet_server.access.tokens import TokenAuthenticator
 from ratchet_server.rpc.feedback import FeedbackService
 
 
@@ -188,7 +194,12 @@ async def test_a_tenant_sees_and_flags_its_own_exchanges_only(serve: Serve, regi
     feedback = FeedbackService(store, Written(), Uncounted())  # type: ignore[arg-type]
     app, reviewer = _key(keys, "shop-app", "app", tenant="shop"), _key(keys, "rita", "reviewer", tenant="shop")
     other = _key(keys, "bank-reviewer", "reviewer", tenant="bank")
+    nobodys = _key(keys, "without-tenant", "app")
     async with serve(door=open_door(_settings(), keys), feedback=feedback) as served:
+        async with served.client(api_key=nobodys) as client:
+            flag = feedback_pb2.SubmitFlagRequest(kind=feedback_pb2.FLAG_KIND_OTHER, request_id="at-shop")
+            with pytest.raises(Exception, match="no served exchange"):
+                await client.feedback.SubmitFlag(flag, timeout=5)
         async with served.client(api_key=app) as client:
             for request_id, fits in (("at-shop", True), ("at-bank", False)):
                 flag = feedback_pb2.SubmitFlagRequest(
@@ -276,3 +287,45 @@ async def test_a_token_opens_what_its_roles_open_and_a_wrong_one_nothing(
         await ask(provider.token())
         with pytest.raises(Exception, match="UNAUTHENTICATED"):
             await ask(old)
+
+
+class Published(BaseHTTPRequestHandler):
+    """Hands out a key set, and counts how often."""
+
+    path_of_keys: Path
+    asked = 0
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.path_of_keys.read_bytes())
+
+    def log_message(self, *args: object) -> None: ...
+
+
+async def test_a_key_set_behind_an_address_is_fetched_when_needed_and_no_more(tmp_path: Path) -> None:
+    provider = Provider(tmp_path / "jwks.json")
+    Published.path_of_keys = provider.path
+    with HTTPServer(("127.0.0.1", 0), Published) as published:
+        thread = threading.Thread(target=published.serve_forever, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{published.server_port}/"
+        given = TokenSettings(jwks_url=url, issuer="https://id", audience="ratchet", roles={"safety-team": Role.APP})
+        tokens = TokenAuthenticator(given)
+
+        async def identify(token: str) -> Identity | None:
+            return await tokens.identify(Credentials(f"Bearer {token}"))
+
+        known = await identify(provider.token())
+        assert known is not None and known.roles == {Role.APP}
+        provider.turn(2)
+        assert await identify(provider.token()) is not None
+        provider.turn(3)
+        for _ in range(20):
+            with pytest.raises(AccessUnauthenticated):
+                await identify(provider.token())
+        assert Published.asked == 2
+        published.shutdown()
+    with pytest.raises(KeySetUnavailable):
+        await TokenAuthenticator(given).identify(Credentials(f"Bearer {provider.token()}"))
