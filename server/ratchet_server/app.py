@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from ratchet_adapters.access import KeyStore
 from ratchet_adapters.artifacts import ArtifactStore, open_store
 from ratchet_adapters.flags import FlagStore
 from ratchet_adapters.provenance.settings import SigningPolicy
@@ -19,8 +20,11 @@ from ratchet_adapters.provenance.verification import check_policy, verify_adapte
 from ratchet_adapters.registry import Registry
 from ratchet_plugins.models.chat import fingerprint, prepare_chat_model
 from ratchet_plugins.scorers.registry import load_scorer
+from ratchet_server.access.opening import open_door
 from ratchet_server.engine.settings import EngineSettings
 from ratchet_server.engine.vllm import VllmEngine
+from ratchet_server.front import Front
+from ratchet_server.http.models import model_names
 from ratchet_server.observability.exporter import Exporter
 from ratchet_server.observability.exporter import start as start_exporter
 from ratchet_server.observability.metrics import Metrics
@@ -31,14 +35,17 @@ from ratchet_server.routing.intake import Intake
 from ratchet_server.routing.router import Router
 from ratchet_server.routing.swap import Swaps, Verify
 from ratchet_server.rpc.adapters import AdapterService
+from ratchet_server.rpc.answers import Answers
 from ratchet_server.rpc.engine import EngineService
 from ratchet_server.rpc.errors import status_name
 from ratchet_server.rpc.feedback import FeedbackService
 from ratchet_server.rpc.inference import InferenceService
 from ratchet_server.rpc.learning import LearningService
 from ratchet_server.rpc.rails import RailService
-from ratchet_server.rpc.server import RpcServer, Servicers
+from ratchet_server.rpc.server import Servicers
+from ratchet_server.serving.admission import Admission
 from ratchet_server.serving.base_model import BaseModel
+from ratchet_server.serving.entrance import Entrance
 from ratchet_server.serving.generation import EngineGenerate
 from ratchet_server.serving.path import RequestPath
 from ratchet_server.serving.rollout import RolloutReport, watch_rollout
@@ -67,12 +74,17 @@ class App:
     capture: Capture
     metrics: Metrics
     exporter: Exporter
-    rpc: RpcServer
+    front: Front
 
     @property
     def address(self) -> str:
         """host:port of the gRPC server."""
-        return f"{self.settings.rpc.host}:{self.rpc.port}"
+        return f"{self.settings.rpc.host}:{self.front.rpc.port}"
+
+    @property
+    def http_url(self) -> str:
+        """Where the HTTP facade is; "" when there is none."""
+        return self.front.http.url if self.front.http else ""
 
 
 Say = Callable[[str], None]
@@ -181,19 +193,32 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
             max_rank=min(settings.artifacts.max_rank, settings.engine.max_lora_rank),
             max_bytes=settings.artifacts.max_adapter_bytes,
         )
-        rpc = RpcServer(
+        door = open_door(settings.access, KeyStore.open(registry))
+        seats = settings.admission.max_running or 2 * settings.engine.max_num_seqs
+        entrance = Entrance(
+            path, Admission(seats, settings.admission.max_queued), settings.tenants,
+            lambda request, error: metrics.request_failed(
+                request.adapter, request.profile, status_name(error), started=False
+            ),
+        )  # fmt: skip
+        answers = Answers(entrance, base, settings.sampling, signer)
+        front = Front(
             settings.rpc,
+            settings.http,
             Servicers(
-                inference=InferenceService(path, base, settings.sampling, signer),
+                inference=InferenceService(answers),
                 adapters=AdapterService(registry, router, swaps, intake, settings.routing.rollout),
                 feedback=FeedbackService(flags, capture, metrics),
                 learning=LearningService(registry),
                 engine=EngineService(registry, engine, router, swaps, base, profiles),
                 rails=RailService(loader),
             ),
+            answers,
+            door,
+            lambda: model_names(router, engine.loaded(), entrance.may_ask_for),
         )
-        await rpc.start()
-        stack.push_async_callback(rpc.stop)
+        await front.start()
+        stack.push_async_callback(front.stop)
 
         if own:
             say(f"starting the engine ({base.name}, {engine.settings.compute_threads} threads)")
@@ -207,7 +232,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         if settings.rails.folder is not None and settings.rails.watch:
             changes = asyncio.create_task(watch_profiles(loader, settings.rails.folder), name="profile-watch")
             stack.callback(changes.cancel)
-        watcher = asyncio.create_task(watch_engine(engine, rpc.serving, metrics), name="engine-watch")
+        watcher = asyncio.create_task(watch_engine(engine, front.serving, metrics), name="engine-watch")
         stack.callback(watcher.cancel)
         runs = asyncio.create_task(RunWatch(registry, metrics).watch(), name="run-watch")
         stack.callback(runs.cancel)
@@ -220,9 +245,9 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         ):
             task = asyncio.create_task(work, name=name)
             stack.callback(task.cancel)
-        await rpc.serving(True)
+        await front.serving(True)
         # Drain before anything is torn down: the first to stop is the last pushed.
-        stack.push_async_callback(rpc.stop)
-        app = App(settings, registry, artifacts, flags, engine, router, swaps, capture, metrics, exporter, rpc)
+        stack.push_async_callback(front.stop)
+        app = App(settings, registry, artifacts, flags, engine, router, swaps, capture, metrics, exporter, front)
         say(f"serving on {app.address}, metrics on {exporter.url}")
         yield app

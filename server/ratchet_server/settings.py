@@ -17,9 +17,13 @@ from ratchet_adapters.artifacts import ArtifactSettings
 from ratchet_adapters.provenance.settings import SigningPolicy
 from ratchet_adapters.registry import RolloutPlan
 from ratchet_adapters.registry.settings import RegistrySettings
+from ratchet_server.access.settings import AccessSettings
+from ratchet_server.http.settings import HttpSettings
 from ratchet_server.observability.settings import ObservabilitySettings
 from ratchet_server.rpc.settings import RpcSettings
+from ratchet_server.serving.admission import AdmissionSettings
 from ratchet_server.serving.settings import SamplingDefaults
+from ratchet_server.tenants.settings import TenantsSettings
 from ratchet_server.traffic.capture import CaptureSettings
 
 DEFAULT_STATE = Path.home() / ".local" / "share" / "ratchet"
@@ -79,6 +83,10 @@ class Settings(BaseSettings):
     """Prepared model, local folder or Hugging Face id."""
 
     rpc: RpcSettings = RpcSettings()
+    http: HttpSettings = HttpSettings()
+    access: AccessSettings = AccessSettings()
+    tenants: TenantsSettings = TenantsSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     engine: EngineSection = EngineSection()
     rails: RailsSection = RailsSection()
     scorers: dict[str, dict[str, str | float]] = Field(default_factory=dict)
@@ -113,6 +121,8 @@ class Settings(BaseSettings):
 _NOT_SETTINGS = (
     "RATCHET_CONFIG",
     "RATCHET_ADDRESS",
+    "RATCHET_API_KEY",
+    "RATCHET_TLS_",
     "RATCHET_CACHE",
     "RATCHET_LEARNER_",
     "RATCHET_EVAL_",

@@ -140,6 +140,7 @@ async def app(
     settings = Settings(
         state_dir=folder / "state",
         rpc={"port": 0},
+        http={"port": 0},
         observability={"metrics_port": 0},
         rails={"folder": folder / "profiles"},
         routing={"poll_seconds": 0.2},

@@ -106,6 +106,7 @@ class FlagStore:
         source: str | None = None,
         page_size: int = 100,
         page_token: str = "",
+        tenant: str | None = None,
     ) -> tuple[list[Flag], str]:
         """Return a page of flags in the order they were submitted, and the token of the next page ("" at the end).
 
@@ -116,6 +117,8 @@ class FlagStore:
         conditions: list[ColumnElement[bool]] = [FlagRow.seq > _after(page_token)]
         if state is not None:
             conditions.append(FlagRow.state == rows.name_of(FlagState, state, "state"))
+        if tenant is not None:
+            conditions.append(FlagRow.tenant == checks.text(tenant, "tenant", longest=64))
         if kind is not None:
             conditions.append(FlagRow.kind == rows.name_of(FlagKind, kind, "kind"))
         if source is not None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict, Unpack
 
 from ratchet.v1 import inference_pb2 as pb
+from ratchet.v1 import learning_pb2
 
 Prompt = str | Sequence[Mapping[str, str]]
 PriorityName = Literal["interactive", "batch", "evaluation"]
@@ -63,3 +66,15 @@ def chat_request(prompt: Prompt, **options: Unpack[Options]) -> pb.GenerateReque
         else:
             setattr(request, key, value)
     return request
+
+
+def run_request(
+    method: str, options: Mapping[str, object] | None, promote_on_pass: bool, idempotency_key: str
+) -> learning_pb2.StartRunRequest:
+    """Builds the request of a run that is queued once: without a key it gets a fresh one."""
+    return learning_pb2.StartRunRequest(
+        method=method,
+        options_json=json.dumps(options) if options else "",
+        promote_on_pass=promote_on_pass,
+        idempotency_key=idempotency_key or uuid.uuid4().hex,
+    )

@@ -7,6 +7,7 @@ import typer
 from ratchet.cli import adapters
 from ratchet.cli import rails as profiles
 from ratchet_server.cli import (
+    api_keys,
     demo,
     diagnose,
     doctor,
@@ -40,6 +41,7 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(models.app, name="models")
     app.add_typer(suites.app, name="suites")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(api_keys.app, name="api-keys")
     app.add_typer(receipts.app, name="receipts")
     provenance.add_commands(adapters.app)
     rails.add_commands(profiles.app)

@@ -6,7 +6,8 @@ import asyncio
 import json
 import os
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,9 @@ Config = Annotated[
     Path | None, typer.Option(envvar="RATCHET_CONFIG", help="YAML file of settings; RATCHET_* variables override it.")
 ]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")]
+HttpPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port of the OpenAI-compatible API; 0 takes a free one, none: off.")
+]
 MetricsPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Prometheus port; 0 takes a free one.")]
 StateDir = Annotated[Path | None, typer.Option(help="Folder of database, artifacts and runs.")]
 ReadyFile = Annotated[Path | None, typer.Option(help="Written as JSON, with the addresses, once the server serves.")]
@@ -35,6 +39,7 @@ LEARNER_RESTART_SECONDS = 5.0
 def serve(
     config: Config = None,
     port: Port = None,
+    http_port: HttpPort = None,
     metrics_port: MetricsPort = None,
     state_dir: StateDir = None,
     ready_file: ReadyFile = None,
@@ -44,12 +49,13 @@ def serve(
     Example:  RATCHET_ENGINE__THREADS=2 ratchet serve --port 50051
     """
     with explained():
-        asyncio.run(_run(from_options(config, port, metrics_port, state_dir), ready_file, learner=False))
+        asyncio.run(_run(from_options(config, port, metrics_port, state_dir, http_port), ready_file, learner=False))
 
 
 def up(
     config: Config = None,
     port: Port = None,
+    http_port: HttpPort = None,
     metrics_port: MetricsPort = None,
     state_dir: StateDir = None,
     ready_file: ReadyFile = None,
@@ -59,14 +65,21 @@ def up(
     Example:  ratchet up --state-dir ./state    # then, elsewhere: ratchet generate "Hello"
     """
     with explained():
-        asyncio.run(_run(from_options(config, port, metrics_port, state_dir), ready_file, learner=True))
+        asyncio.run(_run(from_options(config, port, metrics_port, state_dir, http_port), ready_file, learner=True))
 
 
-def from_options(config: Path | None, port: int | None, metrics_port: int | None, state_dir: Path | None) -> Settings:
+def from_options(
+    config: Path | None,
+    port: int | None,
+    metrics_port: int | None,
+    state_dir: Path | None,
+    http_port: int | None = None,
+) -> Settings:
     """Command-line options become the variables a child process reads too."""
     given = {
         "RATCHET_CONFIG": config,
         "RATCHET_RPC__PORT": port,
+        "RATCHET_HTTP__PORT": http_port,
         "RATCHET_OBSERVABILITY__METRICS_PORT": metrics_port,
         "RATCHET_STATE_DIR": state_dir and state_dir.resolve(),
     }
@@ -97,9 +110,12 @@ async def _run(settings: Settings, ready_file: Path | None, *, learner: bool) ->
             return
         app = entering.result()
         if learner:
-            task = asyncio.create_task(_keep_learner(app, console), name="learner")
+            key = await asyncio.to_thread(stack.enter_context, _learner_key(app))
+            task = asyncio.create_task(_keep_learner(app, console, key), name="learner")
             stack.push_async_callback(_end, task)
         _announce(app, ready_file)
+        if app.http_url:
+            console.print(f"[dim]·[/] OpenAI-compatible API on {app.http_url}/v1")
         console.print(f"[bold green]ready[/]  try: ratchet generate --address {app.address} 'Hello'   (Ctrl-C stops)")
         await stop.wait()
         console.print("[dim]·[/] draining")
@@ -110,6 +126,7 @@ def _announce(app: App, ready_file: Path | None) -> None:
         return
     facts = {
         "address": app.address,
+        "http": app.http_url,
         "metrics": app.exporter.url,
         "state_dir": str(app.settings.state_dir),
         "pid": os.getpid(),
@@ -119,12 +136,32 @@ def _announce(app: App, ready_file: Path | None) -> None:
     scratch.replace(ready_file)
 
 
-async def _keep_learner(app: App, console: Console) -> None:
+@contextmanager
+def _learner_key(app: App) -> Iterator[dict[str, str]]:
+    """A key for the learner, as its environment takes it, for as long as it is kept; none where none is needed."""
+    if not app.settings.access.required or os.environ.get("RATCHET_API_KEY"):
+        yield {}
+        return
+    from ratchet_adapters.access import KeyStore, NewKey
+
+    keys = KeyStore.open(app.registry)
+    key, plain = keys.create(NewKey("learner", ("ops",)), "server")
+    try:
+        yield {"RATCHET_API_KEY": plain}
+    finally:
+        keys.revoke(key.id, "server")
+
+
+async def _keep_learner(app: App, console: Console, key: dict[str, str]) -> None:
     """Runs the learner in a process of its own, at the lowest priority, and starts it again when it dies."""
-    environment = os.environ | {
-        "RATCHET_LEARNER_SERVER": app.address,
-        "RATCHET_STATE_DIR": str(app.settings.state_dir),
-    }
+    environment = (
+        os.environ
+        | key
+        | {
+            "RATCHET_LEARNER_SERVER": app.address,
+            "RATCHET_STATE_DIR": str(app.settings.state_dir),
+        }
+    )
     while True:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", "from ratchet.cli import main; main()", "learn", env=environment

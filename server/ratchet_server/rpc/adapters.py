@@ -13,6 +13,7 @@ from ratchet.v1 import adapter_pb2 as pb
 from ratchet.v1 import adapter_pb2_grpc
 from ratchet_adapters.registry import Registry, RolloutPlan, RolloutRecord
 from ratchet_adapters.rollouts.controller import judged
+from ratchet_server.access.identity import current
 from ratchet_server.routing.intake import Intake
 from ratchet_server.routing.router import BASE, Router
 from ratchet_server.routing.swap import Swaps
@@ -36,7 +37,7 @@ class AdapterService(adapter_pb2_grpc.AdapterServiceServicer):
         """Upload to a scratch folder, then take in; a broken upload leaves nothing behind."""
         with tempfile.TemporaryDirectory(prefix="ratchet-upload-") as scratch:
             name = await self._receive(requests, Path(scratch))
-            digest, created = await self._intake.take(Path(scratch), name=name, actor="upload")
+            digest, created = await self._intake.take(Path(scratch), name=name, actor=current().name)
         return pb.RegisterResponse(adapter=await self._adapter(digest), created=created)
 
     async def _receive(self, requests: AsyncIterator[pb.RegisterRequest], folder: Path) -> str:

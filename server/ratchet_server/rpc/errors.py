@@ -11,6 +11,7 @@ import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -19,12 +20,21 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 log = logging.getLogger(__name__)
 
 DOMAIN = "ratchet"
+RETRY_SECONDS = 1.0
+"""After which a retry makes sense, when the error does not know better by its `retry_after`."""
+
 _INVALID, _NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 _REFUSED, _UNAVAILABLE = grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAVAILABLE
 _EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 # Class name -> status. A subclass inherits the row of its nearest listed ancestor.
 STATUS: dict[str, grpc.StatusCode] = {
+    # access
+    "Unauthenticated": grpc.StatusCode.UNAUTHENTICATED,
+    "PermissionDenied": grpc.StatusCode.PERMISSION_DENIED,
+    "KeySetUnavailable": _UNAVAILABLE,
+    "LimitExceeded": _EXHAUSTED,
+    "Overloaded": _EXHAUSTED,
     # requests
     "FieldsInvalid": _INVALID,
     "RequestInvalid": _INVALID,
@@ -160,7 +170,9 @@ def wire_error(error: BaseException) -> WireError:
             bad.field_violations.add(field=field, description=what)
         details.append(_pack(bad))
     if code in _RETRYABLE:
-        details.append(_pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=1))))
+        delay = duration_pb2.Duration()
+        delay.FromTimedelta(timedelta(seconds=getattr(error, "retry_after", RETRY_SECONDS)))
+        details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
     status = status_pb2.Status(code=code_pb2.Code.Value(code.name), message=detail, details=details)
     return WireError(code, detail, status)
 

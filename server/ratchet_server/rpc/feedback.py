@@ -8,7 +8,8 @@ from typing import Any
 
 from ratchet.v1 import feedback_pb2 as pb
 from ratchet.v1 import feedback_pb2_grpc
-from ratchet_adapters.flags import FlagStore, NewFlag
+from ratchet_adapters.flags import ExchangeNotFound, FlagNotFound, FlagStore, NewFlag
+from ratchet_server.access.identity import current
 from ratchet_server.observability.metrics import Metrics
 from ratchet_server.rpc import convert
 from ratchet_server.rpc.guard import Context
@@ -47,11 +48,15 @@ class FeedbackService(feedback_pb2_grpc.FeedbackServiceServicer):
             source=convert.enum_name(pb.FlagSource, request.source, "FLAG_SOURCE_") or None,
             page_size=request.page_size or PAGE_SIZE,
             page_token=request.page_token,
+            tenant=current().tenant or None,
         )
         return pb.ListFlagsResponse(flags=[convert.flag(f) for f in flags], next_page_token=token)
 
     async def ReviewFlag(self, request: pb.ReviewFlagRequest, context: Context) -> pb.ReviewFlagResponse:
         """Accept or reject an open flag."""
+        asked = await asyncio.to_thread(self._store.flag, request.flag_id)
+        if not current().serves(asked.tenant):
+            raise FlagNotFound(request.flag_id)
         accepted = request.decision == pb.REVIEW_DECISION_ACCEPT
         flag = await asyncio.to_thread(
             self._store.review,
@@ -81,6 +86,9 @@ class FeedbackService(feedback_pb2_grpc.FeedbackServiceServicer):
             # The client has its receipt before the writer has run: what it flags must be found all the same.
             await self._capture.flushed()
             exchange = await asyncio.to_thread(self._store.exchange, request.request_id)
+            if not current().serves(exchange.tenant):
+                # Request ids of other tenants are not there to be guessed.
+                raise ExchangeNotFound(request.request_id)
             return NewFlag(
                 messages=exchange.messages,
                 completion=exchange.completion,

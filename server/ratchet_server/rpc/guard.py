@@ -1,4 +1,4 @@
-"""The interceptor around every handler: validate each request message, turn domain errors into statuses.
+"""The interceptor around every handler: who calls and may they, is the message valid, what status has an error.
 
 Knows no service in particular.
 """
@@ -13,6 +13,10 @@ import grpc
 import protovalidate
 from google.protobuf.message import Message
 
+from ratchet_server.access.claims import replace_claims
+from ratchet_server.access.door import Door
+from ratchet_server.access.identity import Credentials, Identity, act_as
+from ratchet_server.access.permissions import permission
 from ratchet_server.rpc.errors import FieldsInvalid, wire_error
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -42,14 +46,34 @@ async def _abort(context: Context, error: Exception) -> None:
     await context.abort(wire.code, wire.detail, wire.trailing_metadata())
 
 
-async def _checked(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+def accept(message: Message, identity: Identity) -> None:
+    """Makes a message one that may be acted on: its claims replaced by who calls, its rules kept.
+
+    Raises:
+        FieldsInvalid: It breaks a rule.
+    """
+    replace_claims(message, identity)
+    check(message)
+
+
+async def _accepted(requests: AsyncIterator[Message], identity: Identity) -> AsyncIterator[Message]:
     async for request in requests:
-        check(request)
+        accept(request, identity)
         yield request
+
+
+def _credentials(context: Context) -> Credentials:
+    header = next((str(value) for key, value in context.invocation_metadata() or () if key == "authorization"), "")
+    proven = context.auth_context()
+    names = [*proven.get("x509_subject_alternative_name", ()), *proven.get("x509_common_name", ())]
+    return Credentials(header, tuple(name.decode("utf-8", "replace") for name in names), context.peer())
 
 
 class Guard(grpc.aio.ServerInterceptor):
     """Install once per server; health and reflection pass through untouched."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
 
     async def intercept_service(
         self,
@@ -58,25 +82,35 @@ class Guard(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wraps the handler of one call."""
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith("/ratchet."):
+        method = handler_call_details.method
+        if handler is None or permission(method).roles is None:
             return handler
         codec = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,
         }
+
+        async def admit(context: Context) -> Identity:
+            return await self._door.admit(method, _credentials(context))
+
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), **codec)
+            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, admit), **codec)
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(_server_stream(handler.unary_stream), **codec)
+            return grpc.unary_stream_rpc_method_handler(_server_stream(handler.unary_stream, admit), **codec)
         if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(_client_stream(handler.stream_unary), **codec)
-        return handler
+            return grpc.stream_unary_rpc_method_handler(_client_stream(handler.stream_unary, admit), **codec)
+        raise NotImplementedError(f"{method}: calls that stream both ways have no guard")
 
 
-def _unary(inner: Any) -> Any:
+Admit = Callable[[Context], Awaitable[Identity]]
+
+
+def _unary(inner: Any, admit: Admit) -> Any:
     async def call(request: Message, context: Context) -> Any:
         try:
-            check(request)
+            identity = await admit(context)
+            accept(request, identity)
+            act_as(identity)
             return await inner(request, context)
         except (grpc.aio.AbortError, asyncio.CancelledError):
             raise
@@ -86,10 +120,12 @@ def _unary(inner: Any) -> Any:
     return call
 
 
-def _server_stream(inner: Any) -> Any:
+def _server_stream(inner: Any, admit: Admit) -> Any:
     async def call(request: Message, context: Context) -> AsyncIterator[Any]:
         try:
-            check(request)
+            identity = await admit(context)
+            accept(request, identity)
+            act_as(identity)
             async for response in inner(request, context):
                 yield response
         except (grpc.aio.AbortError, asyncio.CancelledError, GeneratorExit):
@@ -100,10 +136,12 @@ def _server_stream(inner: Any) -> Any:
     return call
 
 
-def _client_stream(inner: Any) -> Any:
+def _client_stream(inner: Any, admit: Admit) -> Any:
     async def call(requests: AsyncIterator[Message], context: Context) -> Any:
         try:
-            return await inner(_checked(requests), context)
+            identity = await admit(context)
+            act_as(identity)
+            return await inner(_accepted(requests, identity), context)
         except (grpc.aio.AbortError, asyncio.CancelledError):
             raise
         except Exception as error:

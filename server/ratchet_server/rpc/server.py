@@ -24,8 +24,10 @@ from ratchet.v1 import (
     rails_pb2,
     rails_pb2_grpc,
 )
+from ratchet_server.access.door import Door
 from ratchet_server.rpc.guard import Guard
 from ratchet_server.rpc.settings import RpcSettings
+from ratchet_server.rpc.tls import Certificates
 
 SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
@@ -59,18 +61,25 @@ class Servicers:
 class RpcServer:
     """Starts NOT_SERVING; say so when it serves."""
 
-    def __init__(self, settings: RpcSettings, servicers: Servicers) -> None:
-        """Binds the port.
+    def __init__(
+        self, settings: RpcSettings, servicers: Servicers, door: Door, certificates: Certificates | None = None
+    ) -> None:
+        """Binds the port; `certificates` None: without TLS.
 
         Raises:
-            BindRefused: not loopback, or taken.
+            BindRefused: open to others than this machine without TLS or without credentials, or taken.
         """
         self._settings = settings
+        self._certificates = certificates
         if not settings.insecure_beyond_loopback and not _loopback(settings.host):
-            why = "is not loopback and calls are not authenticated yet: set rpc.host to 127.0.0.1"
-            raise BindRefused(f"{settings.host} {why}")
+            if certificates is None:
+                why = "is not loopback and calls would not be encrypted: set rpc.tls, or rpc.host to 127.0.0.1"
+                raise BindRefused(f"{settings.host} {why}")
+            if not door.required:
+                why = "is not loopback and anybody could call: set access.required to true"
+                raise BindRefused(f"{settings.host} {why}")
         self._server = grpc.aio.server(
-            interceptors=[Guard()],
+            interceptors=[Guard(door)],
             maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -88,6 +97,7 @@ class RpcServer:
         learning_pb2_grpc.add_LearningServiceServicer_to_server(servicers.learning, self._server)
         engine_pb2_grpc.add_EngineServiceServicer_to_server(servicers.engine, self._server)
         rails_pb2_grpc.add_RailServiceServicer_to_server(servicers.rails, self._server)
+        self.is_serving = False
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
@@ -96,7 +106,9 @@ class RpcServer:
     def _bind(self) -> int:
         host, port = self._settings.host, self._settings.port
         try:
-            return self._server.add_insecure_port(f"{host}:{port}")
+            if self._certificates is None:
+                return self._server.add_insecure_port(f"{host}:{port}")
+            return self._server.add_secure_port(f"{host}:{port}", self._certificates.grpc_credentials())
         except RuntimeError as error:
             raise BindRefused(f"cannot listen on {host}:{port}: does another server? Set RATCHET_RPC__PORT") from error
 
@@ -107,6 +119,7 @@ class RpcServer:
 
     async def serving(self, yes: bool) -> None:
         """What health checks see."""
+        self.is_serving = yes
         status = health_pb2.HealthCheckResponse.SERVING if yes else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *SERVICES):
             await self._health.set(name, status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,8 +50,13 @@ def test_what_is_misspelt_or_impossible_is_named(
 
 
 def test_the_server_does_not_listen_beyond_loopback_by_accident() -> None:
+    from ratchet_server.access.door import Door
     from ratchet_server.rpc.server import BindRefused, RpcServer
     from ratchet_server.rpc.settings import RpcSettings
 
-    with pytest.raises(BindRefused, match="loopback"):
-        RpcServer(RpcSettings(host="0.0.0.0", port=0), None)  # type: ignore[arg-type]
+    everywhere = RpcSettings(host="0.0.0.0", port=0)
+    nobody: Any = None
+    with pytest.raises(BindRefused, match="not be encrypted"):
+        RpcServer(everywhere, nobody, Door(required=True))
+    with pytest.raises(BindRefused, match="anybody could call"):
+        RpcServer(everywhere, nobody, Door(), certificates=nobody or object())  # type: ignore[arg-type]
