@@ -38,6 +38,7 @@ from ratchet_server.rpc.learning import LearningService
 from ratchet_server.rpc.server import RpcServer, Servicers
 from ratchet_server.serving.base_model import BaseModel
 from ratchet_server.serving.generation import EngineGenerate
+from ratchet_server.serving.health import Health
 from ratchet_server.serving.path import RequestPath
 from ratchet_server.serving.rollout import RolloutReport, watch_rollout
 from ratchet_server.serving.runs import RunWatch
@@ -145,10 +146,12 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
 
         own = engine is None
         engine = engine or VllmEngine(engine_settings(settings, base))
+        health = Health("engine", "fleet")
         router = Router(registry, await asyncio.to_thread(registry.routing))
         swaps = Swaps(
             registry, artifacts, engine, router, metrics,
-            keep=settings.engine.max_loaded, verify=signature_check(settings),
+            keep=settings.engine.max_loaded, verify=signature_check(settings), tell=health.condition("fleet"),
+            name=settings.routing.server_name, serve_alone=settings.routing.serve_alone,
         )  # fmt: skip
 
         say("loading scorers and rails")
@@ -185,6 +188,8 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
             ),
         )
         await rpc.start()
+        health.attach(rpc.serving)
+        engine_health = health.condition("engine")
         stack.push_async_callback(rpc.stop)
 
         if own:
@@ -195,7 +200,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         stack.push_async_callback(capture.close)
         await swaps.start(settings.routing.poll_seconds)
         stack.push_async_callback(swaps.stop)
-        watcher = asyncio.create_task(watch_engine(engine, rpc.serving, metrics), name="engine-watch")
+        watcher = asyncio.create_task(watch_engine(engine, engine_health, metrics), name="engine-watch")
         stack.callback(watcher.cancel)
         runs = asyncio.create_task(RunWatch(registry, metrics).watch(), name="run-watch")
         stack.callback(runs.cancel)
@@ -208,7 +213,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         ):
             task = asyncio.create_task(work, name=name)
             stack.callback(task.cancel)
-        await rpc.serving(True)
+        await engine_health(True)
         # Drain before anything is torn down: the first to stop is the last pushed.
         stack.push_async_callback(rpc.stop)
         app = App(settings, registry, artifacts, flags, engine, router, swaps, capture, metrics, exporter, rpc)

@@ -57,6 +57,12 @@ class RoutingSection(BaseModel, extra="forbid"):
     poll_seconds: float = Field(0.25, gt=0)
     """Longest time between two looks; PostgreSQL tells of changes by itself, SQLite does not."""
 
+    server_name: str = ""
+    """What this server is called in the ledger and by `ratchet fleet`; empty: host and process."""
+
+    serve_alone: bool = True
+    """Go on serving the last known champion while the database cannot be reached; false: until the lease runs out."""
+
     rollout: RolloutPlan = Field(default_factory=RolloutPlan)
     """The plan of rollouts that bring none of their own."""
 
