@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
@@ -39,6 +39,9 @@ class EngineSection(BaseModel, extra="forbid"):
     max_loras: int = Field(4, ge=1)
     max_loaded: int = Field(8, ge=1)
     max_lora_rank: int = 32
+    tensor_parallel: int = Field(1, ge=1)
+    pipeline_parallel: int = Field(1, ge=1)
+    executor: Literal["", "mp", "ray"] = ""
     system_prompt: str | None = None
 
 

@@ -10,12 +10,14 @@ from ratchet_server.cli import (
     diagnose,
     doctor,
     evaluate,
+    fleet,
     judges,
     keys,
     learn,
     ledger,
     models,
     provenance,
+    ray,
     receipts,
     redteam,
     score,
@@ -40,6 +42,9 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(keys.app, name="keys")
     app.add_typer(receipts.app, name="receipts")
     provenance.add_commands(adapters.app)
+    app.command("ray")(ray.ray)
+    app.command("fleet")(fleet.fleet)
+    app.command("health")(fleet.health)
     app.command("doctor")(doctor.doctor)
     app.command("score")(score.score)
     app.command("tune")(tune.tune)
