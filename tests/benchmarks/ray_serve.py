@@ -55,14 +55,11 @@ def _measure(options: argparse.Namespace) -> dict[str, object]:
 
     began = time.perf_counter()
     settings = application.Options(min_replicas=options.replicas, max_replicas=options.replicas, cpus=0.5)
-    application.start(settings, port=PORT, http_port=8123)
-    ready = time.perf_counter() - began
-    sys.stderr.write(f"{options.replicas} replicas after {ready:.0f} s\n")
-    try:
+    with application.deployed(settings, port=PORT, http_port=8123):
+        ready = time.perf_counter() - began
+        sys.stderr.write(f"{options.replicas} replicas after {ready:.0f} s\n")
         figures = asyncio.run(_through(options))
-        return {"seconds until every replica serves": round(ready, 1), "memory": _memory(), **figures}
-    finally:
-        application.stop()
+        return {"seconds until every replica serves": round(ready, 1), "memory, MB": _memory(), **figures}
 
 
 async def _through(options: argparse.Namespace) -> dict[str, object]:

@@ -13,8 +13,8 @@ from ratchet_adapters.registry import AdapterRecord, Registry
 
 MANY = 20_000
 _FILL = {
-    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :many) ",
-    "postgresql": "WITH n AS (SELECT i FROM generate_series(1, :many) AS s(i)) ",
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT :after + 1 UNION ALL SELECT i + 1 FROM n WHERE i < :after + :many) ",
+    "postgresql": "WITH n AS (SELECT i + CAST(:after AS bigint) AS i FROM generate_series(1, :many) AS s(i)) ",
 }
 _HASH = {
     "sqlite": "printf('%08x%056x', (i * 2654435761) % 4294967296, i)",
@@ -22,8 +22,8 @@ _HASH = {
 }
 
 
-def fill(registry: Registry, many: int) -> None:
-    """Put many adapters in at once."""
+def fill(registry: Registry, many: int, *, after: int = 0) -> None:
+    """Put many adapters in at once, beyond those that earlier calls put in."""
     with registry.database.engine.begin() as connection:
         kind = connection.dialect.name
         insert = (
@@ -34,7 +34,7 @@ def fill(registry: Registry, many: int) -> None:
             f"SELECT 'sha256:' || {_HASH[kind]}, i + 9, 'n', 'sha256:{'b' * 64}', 8, 16.0, '[]', 1, '', 't',"
             " '2026-01-01 00:00:00.000000', 'registered', 'null' FROM n"
         )
-        connection.execute(text(f"{_FILL[kind]} {insert} {rows}"), {"many": many})
+        connection.execute(text(f"{_FILL[kind]} {insert} {rows}"), {"many": many, "after": after})
         connection.execute(text("ANALYZE"))
 
 

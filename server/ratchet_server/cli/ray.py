@@ -45,11 +45,10 @@ def ray(
             gpus=gpus,
         )
         console.print("[dim]·[/] starting Ray Serve; each replica loads the model")
-        application.start(options, port=port, http_port=http_port, address=address or None)
-    console.print(f"[bold green]ready[/]  {replicas} replicas on 127.0.0.1:{port} (Ctrl-C stops)")
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    stop.wait()
-    console.print("[dim]·[/] draining")
-    application.stop()
+        with application.deployed(options, port=port, http_port=http_port, address=address):
+            console.print(f"[bold green]ready[/]  {replicas} replicas on 127.0.0.1:{port} (Ctrl-C stops)")
+            stop = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
+            stop.wait()
+            console.print("[dim]·[/] draining")

@@ -6,7 +6,8 @@ Must not know what any service does.
 from __future__ import annotations
 
 import os
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 import grpc
@@ -14,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
 from ratchet.client.channel import MAX_MESSAGE_BYTES
+from ratchet_adapters.cluster.opening import opened
+from ratchet_adapters.cluster.settings import RaySettings
 from ratchet_server.ray_serve.forwarding import SERVICER_FUNCTIONS, with_every_method
 
-__all__ = ["Options", "build", "start", "stop"]
+__all__ = ["Options", "build", "deployed"]
 
 
 class Options(BaseModel):
@@ -79,6 +82,8 @@ def build(args: Options) -> Any:
     """Return the application, for `import_path: ratchet_server.ray_serve.application:build` of a Serve config file."""
     # The replicas inherit the settings of whoever deploys them; a cluster's own come through its runtime environment.
     settings = {name: value for name, value in os.environ.items() if name.startswith("RATCHET_")}
+    # A training finds its models prepared; a replica may have to fetch its own.
+    settings["HF_HUB_OFFLINE"] = os.environ.get("HF_HUB_OFFLINE", "0")
     deployment = serve.deployment(
         Server,
         name="ratchet",
@@ -98,37 +103,31 @@ def build(args: Options) -> Any:
     return deployment.bind()
 
 
-def start(options: Options, *, port: int, http_port: int, address: str | None = None) -> None:
-    """Deploy the application on Ray Serve with its gRPC proxy, here or on a running cluster, and wait until it runs.
+@contextmanager
+def deployed(options: Options, *, port: int, http_port: int, address: str = "") -> Iterator[None]:
+    """Within the block the application runs on Ray Serve, behind its gRPC proxy.
 
     Args:
         options: The application's arguments.
         port: Of the gRPC proxy. Ray binds it on every interface of the machine.
         http_port: Of Ray's HTTP proxy, on loopback; it serves nothing.
-        address: Of a running cluster, e.g. "auto"; None starts a small one on this machine.
+        address: Of a running cluster, e.g. "auto"; "" starts a small one on this machine, on loopback.
+
+    Raises:
+        ClusterUnavailable: The cluster could not be started or reached.
     """
-    import ray
-    from ray.serve.config import HTTPOptions, gRPCOptions
-
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address is None:
-        cpus = max(1, int(options.cpus * options.max_replicas) + 1)
-        ray.init(
-            num_cpus=cpus, include_dashboard=False, object_store_memory=200 * 2**20, _node_ip_address="127.0.0.1",
-            log_to_driver=False,
-        )  # fmt: skip
-    else:
-        ray.init(address=address, log_to_driver=False)
-    serve.start(
-        http_options=HTTPOptions(host="127.0.0.1", port=http_port),
-        grpc_options=gRPCOptions(port=port, grpc_servicer_functions=list(SERVICER_FUNCTIONS)),
+    cluster = RaySettings(
+        address=address, workers=options.max_replicas, cpus_per_worker=options.cpus, gpus_per_worker=options.gpus
     )
-    serve.run(build(options), name="ratchet", route_prefix=None)
+    with opened(cluster):
+        from ray.serve.config import HTTPOptions, gRPCOptions
 
-
-def stop() -> None:
-    """Take the application and Ray Serve down."""
-    import ray
-
-    serve.shutdown()
-    ray.shutdown()
+        try:
+            serve.start(
+                http_options=HTTPOptions(host="127.0.0.1", port=http_port),
+                grpc_options=gRPCOptions(port=port, grpc_servicer_functions=list(SERVICER_FUNCTIONS)),
+            )
+            serve.run(build(options), name="ratchet", route_prefix=None)
+            yield
+        finally:
+            serve.shutdown()
