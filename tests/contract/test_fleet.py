@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,15 @@ from tests.contract import fleet
 from tests.contract.fleet import POLICY, Server
 
 from ratchet_adapters.artifacts import open_store
-from ratchet_adapters.registry import AdapterRecord, FleetPolicy, PromotionPolicy, Registry, ReportRecord
+from ratchet_adapters.registry import (
+    AdapterRecord,
+    Database,
+    FleetPolicy,
+    NothingToRollBack,
+    PromotionPolicy,
+    Registry,
+    ReportRecord,
+)
 
 LEASE = POLICY.fleet.lease_seconds
 HASTY = POLICY.model_copy(update={"fleet": FleetPolicy(lease_seconds=LEASE, answer_seconds=4.0)})
@@ -35,7 +44,8 @@ class House:
         adapter: Callable[..., AdapterRecord],
         report: Callable[..., ReportRecord],
     ) -> None:
-        self.registry = Registry.open(url, policy=policy)
+        self.registry = Registry(Database(url), policy=policy)
+        self._before = self._newest()
         self.url, self.folder, self.artifacts, self.policy = url, folder, folder / "artifacts", policy
         self._adapter, self._report = adapter, report
         self.servers = [self.start(name) for name in "abc"]
@@ -64,26 +74,46 @@ class House:
         """What the ledger says of the fleet and of promotions; it must verify."""
         check = self.registry.verify_ledger()
         assert check.ok, check.reason
-        told = self.registry.ledger(limit=10_000)
+        told = self.registry.ledger(self._before, limit=10_000)
         return [(e.kind, e.payload) for e in told if e.kind.startswith(("fleet.", "routing."))]
+
+    def close(self) -> None:
+        """Kill the servers, and leave the database as it was found: the base model serves, and no server is known."""
+        for server in self.servers:
+            server.kill()
+        for known in self.registry.servers():
+            self.registry.leave(known.id)
+        with suppress(NothingToRollBack):
+            while True:
+                self.registry.rollback(actor="me", reason="the end of a test")
+        self.registry.close()
+
+    def _newest(self) -> int:
+        return max((entry.seq for entry in self.registry.ledger(limit=10_000)), default=0)
 
     def states(self) -> dict[str, str]:
         return {server.name: str(server.state) for server in self.registry.servers()}
 
 
+@pytest.fixture(scope="module")
+def url(postgresql_admin: Callable[[], str]) -> str:
+    """A migrated database."""
+    found = postgresql_admin()
+    Registry.open(found).close()
+    return found
+
+
 @pytest.fixture(params=[POLICY], ids=["lenient"])
 def house(
     request: pytest.FixtureRequest,
-    postgresql_admin: Callable[[], str],
+    url: str,
     tmp_path: Path,
     new_adapter: Callable[..., AdapterRecord],
     new_report: Callable[..., ReportRecord],
 ) -> Iterator[House]:
-    made = House(postgresql_admin(), tmp_path, request.param, new_adapter, new_report)
+    made = House(url, tmp_path, request.param, new_adapter, new_report)
     yield made
-    for server in made.servers:
-        server.kill()
-    made.registry.close()
+    made.close()
 
 
 def test_every_server_proves_it_before_the_alias_moves_and_rollback_waits_for_nobody(house: House) -> None:
