@@ -47,6 +47,7 @@ from ratchet_server.serving.admission import Admission
 from ratchet_server.serving.base_model import BaseModel
 from ratchet_server.serving.entrance import Entrance
 from ratchet_server.serving.generation import EngineGenerate
+from ratchet_server.serving.health import Health
 from ratchet_server.serving.path import RequestPath
 from ratchet_server.serving.rollout import RolloutReport, watch_rollout
 from ratchet_server.serving.runs import RunWatch
@@ -159,10 +160,12 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
 
         own = engine is None
         engine = engine or VllmEngine(engine_settings(settings, base))
+        health = Health("engine", "fleet")
         router = Router(registry, await asyncio.to_thread(registry.routing))
         swaps = Swaps(
             registry, artifacts, engine, router, metrics,
-            keep=settings.engine.max_loaded, verify=signature_check(settings),
+            keep=settings.engine.max_loaded, verify=signature_check(settings), tell=health.condition("fleet"),
+            name=settings.routing.server_name, serve_alone=settings.routing.serve_alone,
         )  # fmt: skip
 
         say("loading scorers and rails")
@@ -218,6 +221,8 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
             lambda: model_names(router, engine.loaded(), entrance.may_ask_for),
         )
         await front.start()
+        health.attach(front.serving)
+        engine_health = health.condition("engine")
         stack.push_async_callback(front.stop)
 
         if own:
@@ -232,7 +237,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         if settings.rails.folder is not None and settings.rails.watch:
             changes = asyncio.create_task(watch_profiles(loader, settings.rails.folder), name="profile-watch")
             stack.callback(changes.cancel)
-        watcher = asyncio.create_task(watch_engine(engine, front.serving, metrics), name="engine-watch")
+        watcher = asyncio.create_task(watch_engine(engine, engine_health, metrics), name="engine-watch")
         stack.callback(watcher.cancel)
         runs = asyncio.create_task(RunWatch(registry, metrics).watch(), name="run-watch")
         stack.callback(runs.cancel)
@@ -245,7 +250,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         ):
             task = asyncio.create_task(work, name=name)
             stack.callback(task.cancel)
-        await front.serving(True)
+        await engine_health(True)
         # Drain before anything is torn down: the first to stop is the last pushed.
         stack.push_async_callback(front.stop)
         app = App(settings, registry, artifacts, flags, engine, router, swaps, capture, metrics, exporter, front)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
@@ -43,6 +43,9 @@ class EngineSection(BaseModel, extra="forbid"):
     max_loras: int = Field(4, ge=1)
     max_loaded: int = Field(8, ge=1)
     max_lora_rank: int = 32
+    tensor_parallel: int = Field(1, ge=1)
+    pipeline_parallel: int = Field(1, ge=1)
+    executor: Literal["", "mp", "ray"] = ""
     system_prompt: str | None = None
 
 
@@ -63,6 +66,12 @@ class RoutingSection(BaseModel, extra="forbid"):
 
     poll_seconds: float = Field(0.25, gt=0)
     """Longest time between two looks; PostgreSQL tells of changes by itself, SQLite does not."""
+
+    server_name: str = ""
+    """What this server is called in the ledger and by `ratchet fleet`; empty: host and process."""
+
+    serve_alone: bool = True
+    """Go on serving the last known champion while the database cannot be reached; false: until the lease runs out."""
 
     rollout: RolloutPlan = Field(default_factory=RolloutPlan)
     """The plan of rollouts that bring none of their own."""

@@ -9,11 +9,13 @@ from ratchet_adapters.registry.errors import (
     AdapterNotFound,
     ChampionChanged,
     DatasetNotFound,
+    FleetNotReady,
     GateRefused,
     IdempotencyConflict,
     NotApproved,
     NothingToRollBack,
     PromotionFrozen,
+    QuorumMissing,
     RegistryError,
     RegistryFull,
     RegistryTooNew,
@@ -30,7 +32,7 @@ from ratchet_adapters.registry.errors import (
 )
 from ratchet_adapters.registry.listening import notifications
 from ratchet_adapters.registry.plan import METRICS, PAIRED_METRICS, LiveThresholds, RolloutPlan, RolloutStep
-from ratchet_adapters.registry.policy import FreezeWindow, PromotionPolicy
+from ratchet_adapters.registry.policy import FleetPolicy, FreezeWindow, PromotionPolicy
 from ratchet_adapters.registry.records import (
     BASE,
     AdapterRecord,
@@ -47,6 +49,9 @@ from ratchet_adapters.registry.records import (
     RoutingChange,
     RunRecord,
     RunState,
+    ServerRecord,
+    ServerState,
+    Wanted,
 )
 from ratchet_adapters.registry.registry import Registry
 from ratchet_adapters.registry.settings import RegistrySettings, default_url
@@ -67,6 +72,8 @@ __all__ = [
     "DatasetNotFound",
     "DatasetRecord",
     "Event",
+    "FleetNotReady",
+    "FleetPolicy",
     "FreezeWindow",
     "GateOutcome",
     "GateRefused",
@@ -79,6 +86,7 @@ __all__ = [
     "PromotionFrozen",
     "PromotionPolicy",
     "Proof",
+    "QuorumMissing",
     "Registry",
     "RegistryError",
     "RegistryFull",
@@ -101,8 +109,11 @@ __all__ = [
     "RunRecord",
     "RunState",
     "SelfApproval",
+    "ServerRecord",
+    "ServerState",
     "Stage",
     "StageForbids",
+    "Wanted",
     "default_url",
     "notifications",
 ]

@@ -27,7 +27,11 @@ _IMMEDIATE = "ratchet_immediate"
 
 
 class Database:
-    """An open database. Thread-safe; several processes may have it open at once."""
+    """An open database. Thread-safe; several processes may have it open at once.
+
+    Attributes:
+        decider: Id of the server this process is, for what its transactions decide; "" for a process that is none.
+    """
 
     def __init__(self, url: str, *, busy_timeout_seconds: float = 30.0) -> None:
         """Connect lazily.
@@ -39,6 +43,7 @@ class Database:
         Raises:
             RegistryUnavailable: The URL is malformed or of another database.
         """
+        self.decider = ""
         self._parsed = _parse(url)
         self._timeout = busy_timeout_seconds
         self._mutex = threading.RLock()
@@ -88,7 +93,7 @@ class Database:
             RegistryFull: No space is left; nothing changed.
             RegistryUnavailable: The database cannot be written; nothing changed.
         """
-        with self._writer() as connection, Session(connection) as session:
+        with self._writer() as connection, Session(connection, info={"decider": self.decider}) as session:
             yield session
             session.flush()
 

@@ -9,11 +9,13 @@ __all__ = [
     "AdapterNotFound",
     "ChampionChanged",
     "DatasetNotFound",
+    "FleetNotReady",
     "GateRefused",
     "IdempotencyConflict",
     "NotApproved",
     "NothingToRollBack",
     "PromotionFrozen",
+    "QuorumMissing",
     "RegistryError",
     "RegistryFull",
     "RegistryTooNew",
@@ -245,3 +247,31 @@ class PromotionFrozen(RegistryError):
         )
         self.window = window
         self.until = until
+
+
+class FleetNotReady(RegistryError):
+    """Some servers have not said yet whether they can serve an adapter."""
+
+    def __init__(self, candidate: str, waiting_for: str) -> None:
+        super().__init__(
+            f"{candidate[:19]} is not champion yet: {waiting_for} have not said whether they can serve it. Ask again; "
+            "a server that is gone is not waited for beyond its lease."
+        )
+        self.candidate = candidate
+        self.waiting_for = waiting_for
+
+
+class QuorumMissing(RegistryError):
+    """Too few servers can serve an adapter."""
+
+    def __init__(self, candidate: str, ready: int, servers: int, enough: int, why: str) -> None:
+        super().__init__(
+            f"{candidate[:19]} is not promoted: {ready} of {servers} servers can serve it, and {enough} must ({why}). "
+            "Nothing was changed. Mend those servers or stop them, then promote it again; "
+            "RATCHET_REGISTRY__POLICY__FLEET__QUORUM says how many are enough."
+        )
+        self.candidate = candidate
+        self.ready = ready
+        self.servers = servers
+        self.enough = enough
+        self.why = why

@@ -1,4 +1,4 @@
-"""Tells of new versions of the routing as they are committed, where the database can.
+"""Tells of new versions of the routing, and of what servers ask each other, as it is committed, where the database can.
 
 It must not know what they say: whoever hears of one reads it.
 """
@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 import psycopg
 from psycopg import sql
 
+from ratchet_adapters.registry.channel import CHANNEL
 from ratchet_adapters.registry.database import Database
-from ratchet_adapters.registry.routing import CHANNEL
 
 __all__ = ["notifications"]
 
@@ -19,7 +19,8 @@ __all__ = ["notifications"]
 async def notifications(database: Database) -> AsyncIterator[int]:
     """Yield the number of each new version, on PostgreSQL; end at once on SQLite, which tells nobody.
 
-    The first number, 0, says that listening has begun: what was committed before it has to be read.
+    0 says that there is something else to look at; the first one that listening has begun, and that what was
+    committed before it has to be read.
 
     Raises:
         psycopg.Error: The connection was lost; listen again, and read what was missed.

@@ -20,10 +20,13 @@ __all__ = [
     "DatasetRow",
     "LedgerHeadRow",
     "LedgerRow",
+    "ProposalRow",
+    "ReadinessRow",
     "ReportRow",
     "RolloutRow",
     "RoutingRow",
     "RunRow",
+    "ServerRow",
     "Table",
 ]
 
@@ -66,7 +69,7 @@ class RoutingRow(Table):
 
     `kind` is what made the row: promote, rollback or split. `split` is "", shadow, canary or holdout: how `beside`
     takes part, with `share_bp` hundredths of a percent of the requests, dealt out by `sticky_by`, in a step of a
-    rollout.
+    rollout. `decided_by` is the server whose transaction it was, "" for a process that is none.
     """
 
     __tablename__ = "routing"
@@ -83,6 +86,7 @@ class RoutingRow(Table):
     sticky_by: Mapped[str] = mapped_column(String(16))
     rollout_id: Mapped[str] = mapped_column(String(64))
     step: Mapped[int] = mapped_column(Integer)
+    decided_by: Mapped[str] = mapped_column(String(64))
 
 
 class RunRow(Table):
@@ -178,7 +182,7 @@ class RolloutRow(Table):
     plan: Mapped[Any] = mapped_column(JsonText)
     step: Mapped[int] = mapped_column(Integer)
     step_since: Mapped[datetime] = mapped_column(Instant)
-    outcome: Mapped[str] = mapped_column(String(16))
+    outcome: Mapped[str] = mapped_column(String(16), index=True)
     reason: Mapped[str] = mapped_column(Text)
     requested_by: Mapped[str] = mapped_column(Text)
     started_at: Mapped[datetime] = mapped_column(Instant)
@@ -208,3 +212,46 @@ class ApprovalRow(Table):
     approver: Mapped[str] = mapped_column(String(128), primary_key=True)
     reason: Mapped[str] = mapped_column(Text)
     approved_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class ServerRow(Table):
+    """A server process: its state, and until when it is believed to be alive, by the database's clock."""
+
+    __tablename__ = "servers"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    name: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16))
+    why: Mapped[str] = mapped_column(Text)
+    lease_until: Mapped[datetime] = mapped_column(Instant)
+    registered_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class ProposalRow(Table):
+    """A promotion that the servers are being made ready for. `outcome` is "", promoted or abandoned."""
+
+    __tablename__ = "proposals"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, unique=True)
+    digest: Mapped[str] = mapped_column(String(71))
+    server: Mapped[str] = mapped_column(String(64))
+    proposed_by: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    opened_at: Mapped[datetime] = mapped_column(Instant)
+    outcome: Mapped[str] = mapped_column(String(16), index=True)
+    why: Mapped[str] = mapped_column(Text)
+    ended_at: Mapped[datetime | None] = mapped_column(Instant)
+
+
+class ReadinessRow(Table):
+    """What one server says of one adapter: loaded and proven, or why not."""
+
+    __tablename__ = "readiness"
+
+    digest: Mapped[str] = mapped_column(String(71), primary_key=True)
+    server: Mapped[str] = mapped_column(String(64), primary_key=True)
+    ready: Mapped[bool] = mapped_column(Boolean)
+    why: Mapped[str] = mapped_column(Text)
+    said_at: Mapped[datetime] = mapped_column(Instant)

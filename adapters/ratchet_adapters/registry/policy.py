@@ -17,7 +17,7 @@ from ratchet_adapters.registry import ledger
 from ratchet_adapters.registry.errors import AdapterNotFound, NotApproved, PromotionFrozen, SelfApproval
 from ratchet_adapters.registry.models import AdapterRow, ApprovalRow, ReportRow, RolloutRow, RunRow
 
-__all__ = ["FreezeWindow", "PromotionPolicy", "approve", "check"]
+__all__ = ["FleetPolicy", "FreezeWindow", "PromotionPolicy", "approve", "check"]
 
 
 class FreezeWindow(BaseModel):
@@ -56,6 +56,26 @@ class FreezeWindow(BaseModel):
         return f"{self.cron} for {self.hours:g} h" if self.cron else f"{self.start} to {self.end}"
 
 
+class FleetPolicy(BaseModel):
+    """When several servers take a new champion into service."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    quorum: float = Field(
+        default=0.6,
+        gt=0,
+        le=1,
+        description="share of the servers taking traffic that must have proven an adapter before it is champion; the "
+        "others are drained. 1: all of them, or nothing is promoted",
+    )
+    answer_seconds: float = Field(
+        default=60.0, gt=0, le=3600, description="time to load and prove it; who has not answered then cannot"
+    )
+    lease_seconds: float = Field(
+        default=10.0, ge=0.5, le=600, description="a server not heard of for so long is believed dead"
+    )
+
+
 class PromotionPolicy(BaseModel):
     """What a promotion needs besides a PASS."""
 
@@ -65,6 +85,7 @@ class PromotionPolicy(BaseModel):
         default=0, ge=0, le=9, description="people, other than who asks for it, that must approve; 1 is two persons"
     )
     freezes: tuple[FreezeWindow, ...] = Field(default=(), description="windows in which nothing is promoted")
+    fleet: FleetPolicy = Field(default_factory=FleetPolicy, description="how many servers must be able to serve it")
 
     def check_frozen(self, now: datetime) -> None:
         """Raise PromotionFrozen while a window is open."""

@@ -44,7 +44,9 @@ class Promotions:
         with self._database.read() as session:
             return routing.changes(session, checks.size(after, "after"), checks.size(upto, "upto"))
 
-    def promote(self, digest: str, *, expected_champion: str | None, actor: str, reason: str) -> Routing:
+    def promote(
+        self, digest: str, *, expected_champion: str | None, actor: str, reason: str, proven_by: str = ""
+    ) -> Routing:
         """Make an adapter the champion at once, in one transaction. If it is already, nothing changes.
 
         Args:
@@ -52,6 +54,7 @@ class Promotions:
             expected_champion: Digest the champion must have now ("" or "base": the base model); None: any.
             actor: Who.
             reason: Why.
+            proven_by: Id of a server that has just proven it and vouches for itself.
 
         Raises:
             AdapterNotFound: There is no such adapter.
@@ -59,11 +62,15 @@ class Promotions:
             GateRefused: The newest report for it against the present champion is not a PASS.
             RolledBackOnEvidence: A rollout on that report ended badly.
             PromotionFrozen, NotApproved: By policy.
+            FleetNotReady: Servers have not answered yet whether they can serve it; `propose` asks them.
+            QuorumMissing: Too few servers can serve it.
         """
         checks.text(reason, "reason", longest=4096)
         with self._database.write() as session:
             target = adapters.resolve(session, digest)
-            return rollouts.promote(session, target, expected_champion, self._policy, checks.actor(actor), reason)
+            return rollouts.promote(
+                session, target, expected_champion, self._policy, checks.actor(actor), reason, proven_by=proven_by
+            )
 
     def rollback(self, *, actor: str, reason: str) -> Routing:
         """Take the newest thing out of service: a candidate in shadow or canary, else the champion, for which the one

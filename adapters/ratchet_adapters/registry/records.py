@@ -28,6 +28,9 @@ __all__ = [
     "RoutingChange",
     "RunRecord",
     "RunState",
+    "ServerRecord",
+    "ServerState",
+    "Wanted",
 ]
 
 BASE = "base"
@@ -121,10 +124,43 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class RoutingChange:
-    """What made a version of the routing: a promotion through the gate, a rollback, or a change of who is beside."""
+    """What made a version of the routing: a promotion through the gate, a rollback, or a change of who is beside.
+
+    `decided_by` is the id of the server that made it, "" for a process that is none.
+    """
 
     version: int
     kind: Literal["promote", "rollback", "split"]
+    decided_by: str = ""
+
+
+class ServerState(StrEnum):
+    """Where a server stands. Only SERVING takes traffic, and only those are waited for."""
+
+    JOINING = "joining"
+    SERVING = "serving"
+    DRAINED = "drained"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """A server process. It is believed alive until `lease_until`, by the database's clock."""
+
+    id: str
+    name: str
+    state: ServerState
+    why: str
+    lease_until: datetime
+    registered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An adapter that servers shall have ready; `said` is what the one that asks has said of it, None for nothing."""
+
+    digest: str
+    said: bool | None
 
 
 class CurvePoint(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from ratchet_adapters.registry import adapters, checks, datasets, ledger, reports, runs
 from ratchet_adapters.registry.database import Database
+from ratchet_adapters.registry.fleet import Fleet
 from ratchet_adapters.registry.migration import migrate
 from ratchet_adapters.registry.policy import PromotionPolicy
 from ratchet_adapters.registry.promotions import Promotions
@@ -27,7 +28,7 @@ from ratchet_adapters.registry.records import (
 __all__ = ["Registry"]
 
 
-class Registry(Promotions):
+class Registry(Promotions, Fleet):
     """The registry on one database. Thread-safe; several processes may have the same one open.
 
     Every method can raise `RegistryUnavailable`, and every one that writes `RegistryFull`, with nothing changed; every

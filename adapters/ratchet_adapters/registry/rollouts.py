@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from ratchet_adapters.errors import InvalidInput
 from ratchet_adapters.registry import policy as policies
-from ratchet_adapters.registry import routing, stages
+from ratchet_adapters.registry import readiness, routing, stages
 from ratchet_adapters.registry.errors import (
     AdapterNotFound,
     RolledBackOnEvidence,
@@ -27,7 +27,7 @@ from ratchet_adapters.registry.records import RolloutRecord, Routing
 from ratchet_adapters.registry.routing import Split
 from ratchet_adapters.registry.stages import Event
 
-__all__ = ["active", "advance", "begin", "expire", "get", "newest", "promote", "refuse", "roll_back", "row"]
+__all__ = ["active", "advance", "allowed", "begin", "expire", "get", "newest", "promote", "refuse", "roll_back", "row"]
 
 _SPLITS = {"shadow": "shadow", "canary": "canary", "probation": "holdout"}
 _EVENTS = {"shadow": Event.SHADOW, "canary": Event.CANARY}
@@ -104,7 +104,7 @@ def advance(
     else:
         policies.check(session, policy, rollout.candidate, rollout.report_id, rollout.requested_by)
         ended = _end(rollout, "completed", reason)
-        routing.promote(session, rollout.candidate, actor, reason, moved={}, ended=ended)
+        routing.promote(session, rollout.candidate, actor, reason, moved={}, ended=ended, fleet=policy.fleet)
     return _record(rollout)
 
 
@@ -135,6 +135,7 @@ def roll_back(session: Session, actor: str, reason: str, *, evidence: str = "") 
     rollout = _active(session)
     if evidence and (rollout is None or rollout.id != evidence):
         return routing.current(session)
+    readiness.abandon_all(session, actor, "something was rolled back while servers were made ready")
     if rollout is None:
         return routing.put_back(session, actor, reason)
     probation = _plan(rollout).steps[rollout.step].kind == "probation"
@@ -146,7 +147,14 @@ def roll_back(session: Session, actor: str, reason: str, *, evidence: str = "") 
 
 
 def promote(
-    session: Session, digest: str, expected: str | None, policy: PromotionPolicy, actor: str, reason: str
+    session: Session,
+    digest: str,
+    expected: str | None,
+    policy: PromotionPolicy,
+    actor: str,
+    reason: str,
+    *,
+    proven_by: str = "",
 ) -> Routing:
     """Make an adapter champion at once, without steps; a rollout under way is superseded.
 
@@ -157,13 +165,12 @@ def promote(
         GateRefused: The newest report for it against the present champion is not a PASS.
         RolledBackOnEvidence: A rollout on this very report ended badly.
         PromotionFrozen, NotApproved: By policy.
+        FleetNotReady, QuorumMissing: Too few servers can serve it, or not yet.
     """
     now = routing.current(session)
     if now.champion == digest:
         return now
-    routing.expect(session, expected)
-    report = _trusted(session, digest)
-    policies.check(session, policy, digest, report.id, actor)
+    allowed(session, digest, expected, policy, actor)
     moved: dict[str, str] = {}
     ended = ("", "")
     if (rollout := _active(session)) is not None:
@@ -171,7 +178,15 @@ def promote(
         ended = _end(rollout, "superseded", f"{digest} was promoted at once by {actor}")
         if rollout.candidate != digest and not probation:
             moved = stages.move(session, rollout.candidate, Event.SUPERSEDE)
-    return routing.promote(session, digest, actor, reason, moved=moved, ended=ended)
+    return routing.promote(
+        session, digest, actor, reason, moved=moved, ended=ended, fleet=policy.fleet, proven_by=proven_by
+    )
+
+
+def allowed(session: Session, digest: str, expected: str | None, policy: PromotionPolicy, actor: str) -> None:
+    """Raise what `promote` would, the servers apart."""
+    routing.expect(session, expected)
+    policies.check(session, policy, digest, _trusted(session, digest).id, actor)
 
 
 def refuse(session: Session, digest: str, report_id: str, actor: str) -> None:
@@ -209,7 +224,7 @@ def _enter(session: Session, rollout: RolloutRow, index: int, policy: PromotionP
     beside = rollout.champion if step.kind == "probation" else rollout.candidate
     split = Split(_SPLITS[step.kind], beside, step.share_bp, plan.sticky_by, rollout.id, index)
     if step.kind == "probation":
-        routing.promote(session, rollout.candidate, actor, reason, beside=split, moved={})
+        routing.promote(session, rollout.candidate, actor, reason, beside=split, moved={}, fleet=policy.fleet)
     else:
         moved = stages.move(session, rollout.candidate, _EVENTS[step.kind])
         routing.share(session, actor, reason, beside=split, moved=moved)

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ratchet_adapters.registry import ledger, stages
+from ratchet_adapters.registry import ledger, readiness, stages
+from ratchet_adapters.registry.channel import tell
 from ratchet_adapters.registry.errors import ChampionChanged, GateRefused, NothingToRollBack
 from ratchet_adapters.registry.models import AdapterRow, ReportRow, RoutingRow
+from ratchet_adapters.registry.policy import FleetPolicy
 from ratchet_adapters.registry.records import BASE, GateOutcome, Routing, RoutingChange
 from ratchet_adapters.registry.stages import Event
 
 __all__ = [
-    "CHANNEL",
     "Split",
     "changes",
     "current",
@@ -31,9 +32,6 @@ __all__ = [
     "put_back",
     "share",
 ]
-
-# PostgreSQL tells everybody who listens on this channel of each new version, when it is committed.
-CHANNEL = "ratchet_routing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +57,14 @@ def current(session: Session) -> Routing:
 def changes(session: Session, after: int, upto: int) -> list[RoutingChange]:
     """Return what made each version over `after` and not over `upto`, in order."""
     rows = session.execute(
-        select(RoutingRow.version, RoutingRow.kind)
+        select(RoutingRow.version, RoutingRow.kind, RoutingRow.decided_by)
         .where(RoutingRow.version > after, RoutingRow.version <= upto)
         .order_by(RoutingRow.version)
     ).tuples()
-    return [RoutingChange(version, cast("Literal['promote', 'rollback', 'split']", kind)) for version, kind in rows]
+    return [
+        RoutingChange(version, cast("Literal['promote', 'rollback', 'split']", kind), decided_by)
+        for version, kind, decided_by in rows
+    ]
 
 
 def newest_report(session: Session, digest: str, champion: str) -> ReportRow | None:
@@ -106,8 +107,10 @@ def promote(
     beside: Split = _NOBODY,
     moved: dict[str, str],
     ended: tuple[str, str] = ("", ""),
+    fleet: FleetPolicy,
+    proven_by: str = "",
 ) -> Routing:
-    """Make a digest the champion on the strength of its report.
+    """Make a digest the champion on the strength of its report, when the servers can serve it.
 
     Args:
         session: The only writer's.
@@ -117,17 +120,21 @@ def promote(
         beside: Who keeps a share.
         moved: Stages that moved on the way, for the ledger entry.
         ended: The rollout that ends with it and how, for the ledger entry.
+        fleet: How many servers must be able to serve it.
+        proven_by: A server that vouches for itself.
 
     Raises:
         GateRefused: The newest report for it against the present champion is not a PASS.
+        FleetNotReady, QuorumMissing: From `readiness.agree`.
     """
     report, now = passing(session, digest), _newest(session)
+    agreed = readiness.agree(session, fleet, digest, proven_by=proven_by)
     if _stage(session, digest) not in stages.TRANSITIONS[Event.PROMOTE]:
         # Retired or rolled back since, with a report that still stands.
         stages.move(session, digest, Event.PASS)
     moved = {**moved, **stages.move(session, digest, Event.PROMOTE), **stages.move(session, now.champion, Event.RETIRE)}
     row = _push(session, now, "promote", beside, champion=digest, below=now.version, report_id=report.id)
-    return _log(session, actor, "routing.promoted", reason, row, moved, ended=ended)
+    return _log(session, actor, "routing.promoted", reason, row, moved, ended=ended, fleet=agreed)
 
 
 def put_back(session: Session, actor: str, reason: str, *, ended: tuple[str, str] = ("", "")) -> Routing:
@@ -186,12 +193,11 @@ def _push(
         sticky_by=beside.sticky_by,
         rollout_id=beside.rollout_id,
         step=beside.step,
+        decided_by=session.info.get("decider", ""),
     )
     session.add(row)
     session.flush()
-    if session.get_bind().dialect.name == "postgresql":
-        # Part of the transaction: it is heard when, and only when, the version is there.
-        session.execute(text("SELECT pg_notify(:channel, :version)"), {"channel": CHANNEL, "version": str(row.version)})
+    tell(session, row.version)
     return row
 
 
@@ -204,6 +210,7 @@ def _log(
     moved: dict[str, str],
     *,
     ended: tuple[str, str],
+    fleet: dict[str, Any] | None = None,
 ) -> Routing:
     routing = _record(session, row)
     payload: dict[str, Any] = {
@@ -214,6 +221,8 @@ def _log(
         payload["beside"] = ledger.beside_json(row)
     if ended[1]:
         payload["rollout"] = {"id": ended[0], "outcome": ended[1]}
+    if fleet:
+        payload["fleet"] = fleet
     ledger.append(session, actor, kind, payload)
     return routing
 

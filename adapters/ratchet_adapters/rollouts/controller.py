@@ -11,9 +11,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from ratchet_adapters.registry import (
+    FleetNotReady,
     GateRefused,
     NotApproved,
     PromotionFrozen,
+    QuorumMissing,
     Registry,
     RolloutPlan,
     RolloutRecord,
@@ -67,7 +69,7 @@ def carry_on(
                 rollouts.advance(session, rollout.id, rollout.step, registry.policy, ACTOR, judgement.reason)
             else:
                 rollouts.expire(session, rollout.id, rollout.step, ACTOR, judgement.reason)
-    except (NotApproved, PromotionFrozen, GateRefused) as error:
+    except (NotApproved, PromotionFrozen, GateRefused, FleetNotReady, QuorumMissing) as error:
         log.info("rollout %s waits: %s", rollout.id, error)
         return rollout
     log.warning("rollout %s, step %d: %s (%s)", rollout.id, rollout.step, judgement.says, judgement.reason)

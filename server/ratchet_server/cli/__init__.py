@@ -12,6 +12,7 @@ from ratchet_server.cli import (
     diagnose,
     doctor,
     evaluate,
+    fleet,
     judges,
     keys,
     learn,
@@ -19,6 +20,7 @@ from ratchet_server.cli import (
     models,
     provenance,
     rails,
+    ray,
     receipts,
     redteam,
     score,
@@ -45,6 +47,9 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(receipts.app, name="receipts")
     provenance.add_commands(adapters.app)
     rails.add_commands(profiles.app)
+    app.command("ray")(ray.ray)
+    app.command("fleet")(fleet.fleet)
+    app.command("health")(fleet.health)
     app.command("doctor")(doctor.doctor)
     app.command("score")(score.score)
     app.command("tune")(tune.tune)

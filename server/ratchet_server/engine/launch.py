@@ -81,6 +81,12 @@ def engine_arguments(settings: EngineSettings, *, cpu: bool) -> Any:
             "max_num_batched_tokens": settings.max_batched_tokens,
             "worker_extension_cls": WORKER_EXTENSION,
         }
+    else:
+        arguments |= {
+            "tensor_parallel_size": settings.tensor_parallel,
+            "pipeline_parallel_size": settings.pipeline_parallel,
+            "distributed_executor_backend": settings.executor or None,
+        }
     return AsyncEngineArgs(**arguments)
 
 

@@ -14,6 +14,7 @@ from ratchet_server.engine.errors import EngineSettingsInvalid
 __all__ = ["LORA_RANKS", "EngineSettings"]
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+EXECUTORS = ("", "mp", "ray")
 """The values vLLM 0.32 takes for the largest LoRA rank."""
 
 _LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -43,6 +44,9 @@ class EngineSettings:
         score_tokens_idle: Most prompt tokens being scored at once while nobody else is served.
         score_tokens_busy: The same while interactive requests run.
         preload_openmp: CPU only: preload Intel's OpenMP runtime in the core when its wheel is installed.
+        tensor_parallel: GPU only: devices one layer is split over.
+        pipeline_parallel: GPU only: groups of devices the layers are dealt out to; over more than one node with "ray".
+        executor: GPU only: who places the workers: "mp" on this node, "ray" on a cluster; "" leaves it to vLLM.
         seed: Of the engine's sampling stream.
         log_level: Of vLLM's own log.
     """
@@ -63,6 +67,9 @@ class EngineSettings:
     score_tokens_idle: int = 512
     score_tokens_busy: int = 128
     preload_openmp: bool = True
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    executor: str = ""
     seed: int = 0
     log_level: str = "ERROR"
 
@@ -82,6 +89,8 @@ class EngineSettings:
             "max_loras",
             "score_tokens_idle",
             "score_tokens_busy",
+            "tensor_parallel",
+            "pipeline_parallel",
         ):
             if getattr(self, name) < 1:
                 raise EngineSettingsInvalid(name, f"must be at least 1, is {getattr(self, name)}")
@@ -93,6 +102,8 @@ class EngineSettings:
             )
         if self.max_lora_rank not in LORA_RANKS:
             raise EngineSettingsInvalid("max_lora_rank", f"must be one of {LORA_RANKS}, is {self.max_lora_rank}")
+        if self.executor not in EXECUTORS:
+            raise EngineSettingsInvalid("executor", f"must be one of {EXECUTORS}, is {self.executor!r}")
         if not self.lora_modules:
             raise EngineSettingsInvalid("lora_modules", "must name at least one module")
         if self.patience_seconds < 0:

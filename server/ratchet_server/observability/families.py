@@ -93,9 +93,11 @@ class SwapFamilies:
     """What adapters and the champion report."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.swaps = Counter("ratchet_swaps", "Champion swaps; kind is promote or rollback.", ("kind",),
+        self.swaps = Counter("ratchet_swaps", "Champion swaps decided here; kind is promote or rollback.", ("kind",),
                              registry=registry)  # fmt: skip
-        self.promotions = Counter("ratchet_promotions", "Promotions of a candidate to champion.", registry=registry)
+        self.promotions = Counter(
+            "ratchet_promotions", "Promotions of a candidate to champion, decided by this server.", registry=registry
+        )
         self.swap_seconds = Histogram(
             "ratchet_swap_seconds", "Time from the call to the new champion routing every new request.", ("kind",),
             buckets=_SWAP_SECONDS, registry=registry,

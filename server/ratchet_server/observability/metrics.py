@@ -188,13 +188,15 @@ class Metrics:
         """Count one stored flag, e.g. ("HARMFUL", "SCORER")."""
         self._learning.flags.labels(kind.lower(), source.lower()).inc()
 
-    def swap(self, kind: SwapKind, seconds: float) -> None:
-        """Count a swap of the champion and the time until new requests here went to the new one.
+    def swap(self, kind: SwapKind, seconds: float, *, decided_here: bool = True) -> None:
+        """Observe a swap of the champion: the time until new requests here went to the new one.
 
-        It begins with the call, or, for a change that another server made, with the poll that saw it.
+        It begins with the call, or, for a change that another server made, with the poll that saw it. Only the server
+        that decided it counts it, so that counts add up over servers.
         """
-        self._swap.swaps.labels(kind).inc()
-        if kind == "promote":
+        if decided_here:
+            self._swap.swaps.labels(kind).inc()
+        if decided_here and kind == "promote":
             self._swap.promotions.inc()
         self._swap.last_swap.labels(kind).set(time.time())
         self._observe(self._swap.swap_seconds.labels(kind), "swap_seconds", seconds)

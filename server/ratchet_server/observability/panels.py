@@ -165,7 +165,7 @@ TRAFFIC = (
 CHANGE = (
     Panel(
         "Swaps",
-        "Promotions and rollbacks within the step, by every server.",
+        "Promotions and rollbacks within the step, each counted by the server that decided it.",
         "short",
         (Query("sum by (kind) (increase(ratchet_swaps_total[$__rate_interval]))", "{{kind}}"),),
         span=8,
@@ -191,7 +191,7 @@ CHANGE = (
         "Gate results",
         "Gate reports over 6 hours.",
         "short",
-        (Query("sum by (outcome) (increase(ratchet_gate_results_total[6h]))", "{{outcome}}"),),
+        (Query("max by (outcome) (increase(ratchet_gate_results_total[6h]))", "{{outcome}}"),),
         span=8,
         stacked=True,
     ),
@@ -200,7 +200,7 @@ CHANGE = (
         "Ended runs over 6 hours, and the mean time of a step.",
         "short",
         (
-            Query("sum by (method, state) (increase(ratchet_runs_total[6h]))", "{{method}} {{state}}"),
+            Query("max by (method, state) (increase(ratchet_runs_total[6h]))", "{{method}} {{state}}"),
             Query(
                 "sum by (step) (rate(ratchet_run_step_seconds_sum[6h])) "
                 "/ (sum by (step) (rate(ratchet_run_step_seconds_count[6h])) > 0)",

@@ -32,16 +32,22 @@ class Following:
         ensure: Callable[[str], Coroutine[Any, Any, None]],
         routable: Callable[[str], bool],
         swap: Callable[[Routing, float], Awaitable[object]],
+        heard: Callable[[], None] = lambda: None,
     ) -> None:
-        """`swap`: puts a table in force, given `time.perf_counter()` of the moment it was first seen."""
+        """`swap`: puts a table in force, given `time.perf_counter()` of the moment it was first seen.
+
+        `heard`: told, too, that something was heard of the other servers.
+        """
         self._registry = registry
         self._router = router
         self._ensure = ensure
         self._routable = routable
         self._swap = swap
+        self._heard = heard
         self._tasks: list[asyncio.Task[None]] = []
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._load_again = 0.0
+        self._refused: tuple[str, float, float] = ("", 0.0, 0.0)
         self._changed = asyncio.Event()
 
     def start(self, poll_seconds: float) -> None:
@@ -68,6 +74,7 @@ class Following:
             try:
                 async for _ in notifications(self._registry.database):
                     self._changed.set()
+                    self._heard()
                 return  # this database tells nobody
             except Exception:
                 log.exception("no notifications of routing changes; polling goes on")
@@ -112,6 +119,8 @@ class Following:
             if digest is None:
                 await self._swap(routing, started)
                 return
+            if digest == self._refused[0] and time.monotonic() < self._refused[2]:
+                return
             # A load that is not needed any more goes on: an engine is not stopped in the middle of one.
             load = self._loads.get(digest) or self._loads.setdefault(digest, asyncio.create_task(self._ensure(digest)))
             await asyncio.wait({load}, timeout=poll_seconds)
@@ -121,9 +130,16 @@ class Following:
             if (error := load.exception()) is None:
                 continue
             if digest == routing.champion:
+                self._wait_longer(digest)
                 raise error
             log.error("%s %s cannot be served here: %s", routing.split, digest[:19], error)
             failed.add(digest)
+
+    def _wait_longer(self, digest: str) -> None:
+        """A champion that cannot be loaded is tried again, ever less often."""
+        before = self._refused[1] if self._refused[0] == digest else 0.25
+        pause = min(before * 2, _LOAD_AGAIN_SECONDS)
+        self._refused = (digest, pause, time.monotonic() + pause)
 
     def _missing(self, routing: Routing, failed: set[str]) -> str | None:
         """What has to be loaded before a table comes into force; going back waits for nothing."""

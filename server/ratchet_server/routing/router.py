@@ -22,6 +22,14 @@ CANARY = "canary"
 SHADOW = "shadow"
 
 
+class ServerDrained(Exception):
+    """This server takes no traffic now; another one does."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"this server takes no traffic: {why}; ask again, another server answers")
+        self.why = why
+
+
 @dataclass(frozen=True)
 class Arm:
     """The side a request is counted on, in a step of a rollout."""
@@ -54,6 +62,7 @@ class Router:
     def __init__(self, registry: Registry, routing: Routing) -> None:
         self._registry = registry
         self._routing = routing
+        self._closed = ""
         self._served: Counter[str] = Counter()
         self._in_flight: Counter[str] = Counter()
 
@@ -68,6 +77,25 @@ class Router:
             return False
         self._routing = routing
         return True
+
+    def close(self, why: str) -> None:
+        """From now on `admit` refuses. Requests in flight go on."""
+        self._closed = why
+
+    def open(self) -> None:
+        """From now on `admit` lets requests through."""
+        self._closed = ""
+
+    def admit(self, route: Route) -> None:
+        """Let a request take a route, unless it is traffic and this server takes none.
+
+        One that names an adapter by digest, or the base model, is no traffic: somebody looks at this very server.
+
+        Raises:
+            ServerDrained: It takes none.
+        """
+        if self._closed and route.alias in (CHAMPION, PREVIOUS, CANARY, SHADOW):
+            raise ServerDrained(self._closed)
 
     async def resolve(self, name: str, sticky: Sticky | None = None) -> Route:
         """Alias, "base", digest or unique digest prefix; empty means whoever is due, or the champion without `sticky`.

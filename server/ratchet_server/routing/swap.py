@@ -19,6 +19,7 @@ from ratchet_server.engine.engine import Engine
 from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
 from ratchet_server.observability.metrics import Metrics, ProofOutcome
 from ratchet_server.routing.following import Following
+from ratchet_server.routing.membership import Membership, Tell, tell_nobody
 from ratchet_server.routing.router import Router
 
 log = logging.getLogger(__name__)
@@ -63,12 +64,16 @@ class Swaps:
         *,
         keep: int,
         verify: Verify = lambda digest, folder: None,
+        tell: Tell = tell_nobody,
+        name: str = "",
+        serve_alone: bool = True,
     ) -> None:
         """One per server.
 
         Args:
             keep: Adapters held in the engine; the longest unused one that no alias points at makes room.
             verify: Called in a thread before an adapter is loaded; raises when its signature is not as it must be.
+            tell, name, serve_alone: See `Membership`.
         """
         self._registry = registry
         self._artifacts = artifacts
@@ -79,7 +84,14 @@ class Swaps:
         self._verify = verify
         self._proven: dict[str, float] = {}
         self._lock = asyncio.Lock()
-        self._following = Following(registry, router, ensure=self.ensure, routable=self.routable, swap=self._swapped)
+        self._membership = Membership(
+            registry, router,
+            ensure=self.ensure, routable=self.routable, tell=tell, name=name, serve_alone=serve_alone,
+        )  # fmt: skip
+        self._following = Following(
+            registry, router,
+            ensure=self.ensure, routable=self.routable, swap=self._swapped, heard=self._membership.look,
+        )  # fmt: skip
 
     def routable(self, digest: str) -> bool:
         """Loaded and proven; the base model always is."""
@@ -110,17 +122,18 @@ class Swaps:
             raise AdapterUnavailable(digest, str(error)) from error
 
     async def promote(self, name: str, *, expected_champion: str | None, actor: str, reason: str) -> Swap:
-        """Makes a proven adapter the champion if its newest report against the present champion is PASS.
+        """Makes a proven adapter the champion of all servers if its newest report against the present champion is PASS.
 
         Raises:
             AdapterNotFound, GateRefused, ChampionChanged: from the registry, nothing changed.
             AdapterHasNoEffect and the other errors of `ensure`: nothing changed.
+            QuorumMissing: too few of the other servers can serve it; nothing changed.
         """
         started = time.perf_counter()
         record = await asyncio.to_thread(self._registry.adapter, name)
         await self.ensure(record.digest)
-        routing = await asyncio.to_thread(
-            self._registry.promote, record.digest, expected_champion=expected_champion, actor=actor, reason=reason
+        routing = await self._membership.promote(
+            record.digest, expected_champion=expected_champion, actor=actor, reason=reason
         )
         return await self._swapped(routing, started)
 
@@ -159,11 +172,12 @@ class Swaps:
             self._metrics.champion(routing.champion)
             beside = f", {routing.split} {routing.beside[:19] or 'base'}" if routing.split else ""
             log.info("champion is %s%s after %.0f ms", routing.champion[:19] or "base", beside, seconds * 1e3)
+            self._membership.look()
             await self._count(before, routing.version, seconds)
         return Swap(routing, seconds * 1e3)
 
     async def _count(self, before: int, version: int, seconds: float) -> None:
-        """Each change on the way as what the registry says it was: some may be another server's.
+        """Each change on the way as what the registry says it was, and as done by the server that decided it.
 
         A swap that is in force must not be reported as failed, so an error here ends in the log.
         """
@@ -174,7 +188,7 @@ class Swaps:
             return
         for change in changes:
             if change.kind != "split":
-                self._metrics.swap(change.kind, seconds)
+                self._metrics.swap(change.kind, seconds, decided_here=change.decided_by == self._membership.id)
 
     async def remove(self, name: str) -> None:
         """Takes an unrouted adapter out of the engine; waits for its requests."""
@@ -196,10 +210,12 @@ class Swaps:
                 log.exception("adapter %s is routed but cannot be served; its requests are refused", digest)
         table = self._router.routing
         self._metrics.champion(table.champion, since=table.changed_at.timestamp())
+        await self._membership.start(poll_seconds)
         self._following.start(poll_seconds)
 
     async def stop(self) -> None:
-        """Stops following."""
+        """Leaves the other servers and stops following."""
+        await self._membership.stop()
         await self._following.stop()
 
     def look(self) -> None:
@@ -234,7 +250,7 @@ class Swaps:
             await asyncio.to_thread(self._registry.record_proof, record.digest, proof, "server")
 
     async def _make_room(self) -> None:
-        routed = self._router.routed()
+        routed = self._router.routed() | self._membership.wanted
         while len(self._engine.loaded()) >= self._keep:
             spare = [d for d in self._engine.loaded() if d not in routed]
             if not spare:

@@ -69,6 +69,9 @@ STATUS: dict[str, grpc.StatusCode] = {
     # registry
     "GateRefused": _REFUSED,
     "ChampionChanged": grpc.StatusCode.ABORTED,
+    "FleetNotReady": _UNAVAILABLE,
+    "QuorumMissing": _REFUSED,
+    "ServerDrained": _UNAVAILABLE,
     "NothingToRollBack": _REFUSED,
     "StageForbids": _REFUSED,
     "RolloutActive": _REFUSED,

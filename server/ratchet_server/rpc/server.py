@@ -41,6 +41,9 @@ SERVICES = tuple(
     )
 )
 
+ALIVE = "ratchet.alive"
+"""A service of health checks only: SERVING as long as the process answers, whether or not it takes traffic."""
+
 
 class BindRefused(Exception):
     """The address cannot or may not be listened on."""
@@ -114,6 +117,8 @@ class RpcServer:
 
     async def start(self) -> None:
         """Takes calls, as NOT_SERVING."""
+        # Who restarts what has hung must not restart what only takes no traffic now.
+        await self._health.set(ALIVE, health_pb2.HealthCheckResponse.SERVING)
         await self.serving(False)
         await self._server.start()
 

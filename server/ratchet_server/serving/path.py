@@ -89,7 +89,8 @@ class RequestPath:
         """Released text, then one Finished. Closing the iterator aborts the generation.
 
         Raises:
-            AdapterNotFound, AdapterUnavailable, UnknownProfile, PromptTooLong: before anything is generated.
+            AdapterNotFound, AdapterUnavailable, ServerDrained, UnknownProfile, PromptTooLong: before anything is
+                generated.
             RailFailed: a guarding rail broke; nothing it guards was released.
             EngineUnavailable, EngineOverloaded, DeadlineExceeded: from the engine.
         """
@@ -122,6 +123,7 @@ class RequestPath:
             # Nobody waits for a load, or fails, because of a rollout.
             route = self._router.champion()
         await self._swaps.usable(route.digest)
+        self._router.admit(route)
         return route
 
     async def _serve(

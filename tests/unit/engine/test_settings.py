@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ratchet_server.engine.errors import EngineSettingsInvalid
-from ratchet_server.engine.launch import environment
+from ratchet_server.engine.launch import engine_arguments, environment
 from ratchet_server.engine.settings import EngineSettings
 
 
@@ -66,3 +66,12 @@ def test_importing_the_engine_imports_no_vllm_and_sets_no_environment():
         "assert not {'vllm', 'torch', 'transformers'} & set(sys.modules); assert dict(os.environ) == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_model_larger_than_a_node_is_split_as_set_on_gpus_and_never_on_cpu(model):
+    settings = EngineSettings(model=model, tensor_parallel=4, pipeline_parallel=2, executor="ray")
+    gpu = engine_arguments(settings, cpu=False)
+    assert (gpu.tensor_parallel_size, gpu.pipeline_parallel_size) == (4, 2)
+    assert gpu.distributed_executor_backend == "ray"
+    assert engine_arguments(settings, cpu=True).distributed_executor_backend == "uni"
+    assert engine_arguments(EngineSettings(model=model), cpu=False).distributed_executor_backend is None

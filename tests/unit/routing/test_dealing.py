@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.routing.conftest import House, build
 
 from ratchet_adapters.flags import Message
-from ratchet_adapters.registry import AdapterNotFound, RolloutPlan, RolloutStep, Routing, rollouts
+from ratchet_adapters.registry import AdapterNotFound, FleetNotReady, RolloutPlan, RolloutStep, Routing, rollouts
 from ratchet_server.routing.router import Router
 from ratchet_server.routing.sticky import Sticky, bucket, sticky
 
@@ -100,6 +101,15 @@ def advance(house: House, rollout_id: str, step: int) -> None:
         rollouts.advance(session, rollout_id, step, house.registry.policy, "t", "")
 
 
+async def agreed(house: House, rollout_id: str, step: int) -> None:
+    """Advance once every server has said that it can serve the candidate; a rollout tries again by itself, too."""
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(FleetNotReady):
+                return await asyncio.to_thread(advance, house, rollout_id, step)
+            await asyncio.sleep(0.01)
+
+
 async def reaches(house: House, version: int) -> None:
     async with asyncio.timeout(10):
         while house.router.routing.version < version:
@@ -122,7 +132,7 @@ async def test_another_server_deals_out_alike_through_a_whole_rollout(house: Hou
             # What takes part is loaded before anybody is sent there.
             assert server.swaps.routable(digest)
         assert [await house.router.resolve("", k) for k in keys] == [await other.router.resolve("", k) for k in keys]
-        advance(house, begun.id, step)
+        await agreed(house, begun.id, step)
     await reaches(other, house.registry.routing().version)
     assert (other.router.routing.champion, other.router.routing.split) == (digest, "")
     for server in (house, other):

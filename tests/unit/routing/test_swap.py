@@ -144,7 +144,7 @@ async def test_an_older_routing_table_never_replaces_a_newer_one(house: House) -
     assert house.router.routing.champion == digest
 
 
-async def test_what_another_server_did_is_counted_as_what_it_was(house: House) -> None:
+async def test_what_a_server_decides_is_counted_by_that_one_alone_as_what_it_was(house: House) -> None:
     other = build(house.scratch.parent, house.scratch)
     await other.swaps.start(0.01)
     first, second = house.add("first"), house.add("second")
@@ -152,21 +152,26 @@ async def test_what_another_server_did_is_counted_as_what_it_was(house: House) -
     await _reaches(other, 1)
     await house.swaps.rollback(actor="t", reason="")
     await _reaches(other, 2)
-    assert (other.swapped("promote"), other.swapped("rollback")) == (1, 1)
-    # Both between two polls.
+    assert (house.swapped("promote"), house.swapped("rollback")) == (1, 1)
+    # Both between two polls, as a rollout does it: through the registry.
     house.report(second)
-    house.registry.promote(second, expected_champion=None, actor="t", reason="")
-    house.registry.rollback(actor="t", reason="")
+    await other.swaps.ensure(second)
+    server = other.registry.servers()[0].id
+    other.registry.promote(second, expected_champion=None, actor="t", reason="", proven_by=server)
+    other.registry.rollback(actor="t", reason="")
     await _reaches(other, 4)
-    assert (other.swapped("promote"), other.swapped("rollback")) == (2, 2)
+    assert (other.swapped("promote"), other.swapped("rollback")) == (1, 1)
+    assert _observed(other, "promote") == 2
     await other.swaps.stop()
 
 
-async def test_a_swap_on_top_of_one_by_another_server_counts_both(house: House) -> None:
+async def test_a_swap_on_top_of_one_by_another_server_is_observed_with_it_and_each_counted_once(house: House) -> None:
     other = build(house.scratch.parent, house.scratch)
     await house.promote(house.add("first"))
     await other.swaps.rollback(actor="t", reason="")
-    assert (other.swapped("promote"), other.swapped("rollback")) == (1, 1)
+    assert [_observed(other, kind) for kind in ("promote", "rollback")] == [1, 1]
+    for kind in ("promote", "rollback"):
+        assert house.swapped(kind) + other.swapped(kind) == 1
 
 
 async def test_a_swap_is_counted_once_although_the_poll_sees_it_too(house: House) -> None:
@@ -197,10 +202,14 @@ async def test_a_swap_stands_when_it_cannot_be_counted(house: House, monkeypatch
     assert house.swapped("promote") == 0
 
 
+def _observed(house: House, kind: str) -> float:
+    return house.metrics.registry.get_sample_value("ratchet_swap_seconds_count", {"kind": kind}) or 0.0
+
+
 async def _reaches(house: House, version: int) -> None:
     """Waits until a server has followed a change, its count included."""
     async with asyncio.timeout(10):
-        while house.router.routing.version < version or house.swapped("promote") + house.swapped("rollback") < version:
+        while sum(_observed(house, kind) for kind in ("promote", "rollback")) < version:
             await asyncio.sleep(0.005)
 
 
