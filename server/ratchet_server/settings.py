@@ -19,7 +19,7 @@ from ratchet_adapters.registry import RolloutPlan
 from ratchet_adapters.registry.settings import RegistrySettings
 from ratchet_server.observability.settings import ObservabilitySettings
 from ratchet_server.rpc.settings import RpcSettings
-from ratchet_server.serving.settings import SamplingDefaults
+from ratchet_server.serving.settings import EvaluationLimits, SamplingDefaults
 from ratchet_server.traffic.capture import CaptureSettings
 
 DEFAULT_STATE = Path.home() / ".local" / "share" / "ratchet"
@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     capture: CaptureSettings = CaptureSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
     sampling: SamplingDefaults = SamplingDefaults()
+    evaluation: EvaluationLimits = EvaluationLimits()
     signing: SigningPolicy = SigningPolicy()
 
     @classmethod
