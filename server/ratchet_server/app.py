@@ -53,6 +53,7 @@ from ratchet_server.serving.rollout import RolloutReport, watch_rollout
 from ratchet_server.serving.runs import RunWatch
 from ratchet_server.serving.scoring import ExchangeScores
 from ratchet_server.serving.shadow import Shadow
+from ratchet_server.serving.turns import EvaluationTurns
 from ratchet_server.serving.watch import watch_engine
 from ratchet_server.settings import Settings
 from ratchet_server.traffic.arms import ArmCounter
@@ -186,8 +187,9 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         arms = ArmCounter(registry)
         shadow = Shadow(engine, swaps, scores, arms, metrics.rollouts)
         path = RequestPath(
-            engine, router, swaps, profiles, scores, capture, metrics, status_name, arms=arms, shadow=shadow
-        )
+            engine, router, swaps, profiles, scores, capture, metrics, status_name,
+            arms=arms, shadow=shadow, turns=EvaluationTurns(settings.evaluation),
+        )  # fmt: skip
         intake = Intake(
             registry,
             artifacts,

@@ -22,7 +22,7 @@ from ratchet_server.http.settings import HttpSettings
 from ratchet_server.observability.settings import ObservabilitySettings
 from ratchet_server.rpc.settings import RpcSettings
 from ratchet_server.serving.admission import AdmissionSettings
-from ratchet_server.serving.settings import SamplingDefaults
+from ratchet_server.serving.settings import EvaluationLimits, SamplingDefaults
 from ratchet_server.tenants.settings import TenantsSettings
 from ratchet_server.traffic.capture import CaptureSettings
 
@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     capture: CaptureSettings = CaptureSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
     sampling: SamplingDefaults = SamplingDefaults()
+    evaluation: EvaluationLimits = EvaluationLimits()
     signing: SigningPolicy = SigningPolicy()
 
     @classmethod

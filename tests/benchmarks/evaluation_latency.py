@@ -2,9 +2,10 @@
 
     python tests/benchmarks/evaluation_latency.py [--threads 2] [--requests 40] [--rounds 3]
 
-Starts a server with the embedded model and the real engine, sends interactive streams at a steady rate, in turns alone
-and beside an evaluation at the lowest priority, and prints p50 and p95 of the time to first token and between tokens.
-The evaluation is kept busy for the whole of its turn. It asserts nothing: run it on a quiet machine.
+Starts the embedded model in the real engine, sends interactive streams at a steady rate, in turns alone, beside an
+evaluation that is held back as it is by default, and beside one that is not, and prints p50 and p95 of the time to
+first token and between tokens, and their ratios to those alone. The evaluation is kept busy for the whole of its turn.
+It asserts nothing: run it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from ratchet.client import AsyncRatchet, TextDelta
@@ -55,7 +57,7 @@ async def serve(client: AsyncRatchet, requests: int, every: float) -> tuple[list
     return [first for first, _ in found], [step for _, steps in found for step in steps]
 
 
-async def evaluating(target: RemoteTarget, asked: list[int]) -> None:
+async def evaluating(target: RemoteTarget, done: list[int]) -> None:
     """Ask and score without end, as many at a time as an evaluation does."""
     prompts = [item.prompt for item in seed_items("benign_twin", "eval")]
     passages = [("", item.prompt) for item in seed_items("text", "eval")]
@@ -63,11 +65,11 @@ async def evaluating(target: RemoteTarget, asked: list[int]) -> None:
 
     async def work() -> None:
         while True:
-            number = len(asked)
-            asked.append(number)
+            number = next(COUNT)
             await target.generate([f"{prompts[number % len(prompts)]} ({number})"], adapter="", max_tokens=64)
             if number % 8 == 0:
                 await target.score([passages[number % len(passages)]], adapter="")
+            done.append(number)
 
     await asyncio.gather(*(work() for _ in range(settings.concurrency)))
 
@@ -78,31 +80,30 @@ def summary(values: list[float]) -> dict[str, float]:
 
 
 async def measure(threads: int | None, requests: int, rounds: int, every: float) -> dict[str, object]:
-    """Alternate the two conditions, so that a drift of the machine meets both."""
-    firsts: dict[str, list[float]] = {"alone": [], "beside an evaluation": []}
+    """Take the three conditions in turns, so that a drift of the machine meets them all."""
+    firsts: dict[str, list[float]] = {"alone": [], "held back": [], "not held back": []}
     steps: dict[str, list[float]] = {name: [] for name in firsts}
-    asked: list[int] = []
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(
-            state_dir=Path(folder) / "state",
-            rpc={"port": 0},
-            observability={"metrics_port": 0},
-            engine={"threads": threads, "kv_cache_bytes": 512 << 20},
-        )
-        async with (
-            running(settings) as server,
-            AsyncRatchet(server.address) as client,
-            RemoteTarget(server.address) as target,
-        ):
-            await serve(client, 4, every)
-            for _, name in itertools.product(range(rounds), firsts):
-                background = asyncio.create_task(evaluating(target, asked)) if name != "alone" else None
+    answered = dict.fromkeys(firsts, 0)
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        bounded = await stack.enter_async_context(running(_settings(folder / "bounded", threads)))
+        # A second server around the same engine, which lets as much of an evaluation in as comes.
+        open_ = _settings(folder / "open", threads, evaluation={"at_once": 64, "beside_traffic": 64})
+        unbounded = await stack.enter_async_context(running(open_, engine=bounded.engine))
+        for _, name in itertools.product(range(rounds), firsts):
+            address = (unbounded if name == "not held back" else bounded).address
+            async with AsyncRatchet(address) as client, RemoteTarget(address) as target:
+                await serve(client, 2, every)
+                done: list[int] = []
+                background = asyncio.create_task(evaluating(target, done)) if name != "alone" else None
                 if background:
                     # Until its requests fill the engine.
                     await asyncio.sleep(3)
+                before = len(done)
                 first, between = await serve(client, requests, every)
                 firsts[name] += first
                 steps[name] += between
+                answered[name] += len(done) - before
                 if background:
                     if background.done():
                         background.result()
@@ -110,10 +111,28 @@ async def measure(threads: int | None, requests: int, rounds: int, every: float)
                     with contextlib.suppress(asyncio.CancelledError):
                         await background
     return {
-        "to the first token": {name: summary(values) for name, values in firsts.items()},
-        "between tokens": {name: summary(values) for name, values in steps.items()},
-        "evaluation requests": len(asked),
+        "to the first token": _beside(firsts),
+        "between tokens": _beside(steps),
+        "evaluation's answers meanwhile": answered,
     }
+
+
+def _settings(state: Path, threads: int | None, **more: object) -> Settings:
+    return Settings(
+        state_dir=state,
+        rpc={"port": 0},
+        observability={"metrics_port": 0},
+        engine={"threads": threads, "kv_cache_bytes": 512 << 20},
+        **more,
+    )
+
+
+def _beside(measured: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    found = {name: summary(values) for name, values in measured.items()}
+    for cut in ("p50", "p95"):
+        for name in found:
+            found[name][f"{cut}_ratio"] = round(found[name][f"{cut}_ms"] / found["alone"][f"{cut}_ms"], 2)
+    return found
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ against a fixed ceiling, and so many failed intervals, whether in a row or not, 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,18 @@ def shadow_alarms(chance: np.random.Generator, runs: int, base: float, worse_by:
     return np.maximum.accumulate(found >= level, axis=1)
 
 
+def tenant_trials(chance: np.random.Generator, runs: int, base: float, worse_by: float, tenants: int) -> Counts:
+    """Cumulative (trials, events) after each new tenant, whose first request is all that counts: runs x tenants.
+
+    Tenants have rates of their own, as in `traffic`; each is on one arm.
+    """
+    own = chance.beta(base * 20, (1 - base) * 20, (runs, tenants))
+    on_canary = chance.random((runs, tenants)) < SHARE
+    bad = chance.random((runs, tenants)) < np.minimum(own + worse_by * on_canary, 1)
+    found = (~on_canary, ~on_canary & bad, on_canary, on_canary & bad)
+    return tuple(np.cumsum(x, axis=1) for x in found)  # type: ignore[return-value]
+
+
 def always_valid(counts: Counts) -> np.ndarray:
     """Whether it has sounded its alarm by each look, at the level one metric of the default plan has."""
     n, s, m, t = counts
@@ -124,8 +137,8 @@ def main() -> None:
         "equal, base 5 %": {"base": 0.05},
         "equal, base 10 %": {"base": 0.10},
         "equal, 5 % drifting to 15 %": {"base": 0.05, "drift": 0.10},
-        "equal, 5 %, 100 tenants dealt out whole": {"base": 0.05, "tenants": 100},
-        "equal, 5 %, 10 tenants dealt out whole": {"base": 0.05, "tenants": 10},
+        "equal, 5 %, 100 tenants dealt out whole, by requests": {"base": 0.05, "tenants": 100},
+        "equal, 5 %, 10 tenants dealt out whole, by requests": {"base": 0.05, "tenants": 10},
     }
     say(f"{args.runs} runs of {REQUESTS} requests, canary {SHARE:.0%}, a look every {INTERVAL} requests")
     say(f"always-valid: e-value of {np.exp(LEVEL):.0f} (alpha {PLAN.alpha} over steps and metrics)\n")
@@ -135,6 +148,15 @@ def main() -> None:
     for name, how in quiet.items():
         counts = traffic(chance, args.runs, worse_by=0.0, **how)  # type: ignore[arg-type]
         say(f"| {name}" + "".join(f" | {rule(counts)[:, -1].mean():.3f}" for rule in RULES.values()) + " |")
+    say("\nWhole tenants dealt out: rolled back by each tenant's first request; canary ended early by all requests:")
+    say("| tenants | worse by | rolled back | ended early without a judgement |\n|---|---|---|---|")
+    for number, shift in itertools.product((10, 100, 1000, 5000), (0.0, 0.1, 0.3)):
+        back = always_valid(tenant_trials(chance, args.runs, 0.05, shift, number))[:, -1].mean()
+        early = "-"
+        if number <= INTERVAL:
+            requests = traffic(chance, args.runs, base=0.05, worse_by=shift, tenants=number)
+            early = f"{always_valid(requests)[:, -1].mean():.3f}"
+        say(f"| {number} | {shift:.0%} points | {back:.4f} | {early} |")
     say("\nRequests in all until the alarm, median (90th percentile); share of runs that sounded it:")
     say(f"| base 5 %, candidate worse by{header} |\n|---{'|---' * len(RULES)}|")
     shifts = (0.02, 0.03, 0.05, 0.08, 0.10, 0.15, 0.20, 0.30)

@@ -1,4 +1,4 @@
-"""`ratchet eval` against the real engine: rates beside their corrections, and answers kept for the next time."""
+"""Evaluations in the real engine: rates beside their corrections, answers kept for the next time, traffic first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ratchet.client import AsyncRatchet, TextDelta
+from ratchet_adapters.evals.remote import RemoteTarget
 from ratchet_server.app import App
 
 
@@ -35,3 +37,22 @@ async def test_rates_are_shown_with_their_corrections_and_answers_are_kept(app: 
     assert rate["rate"]["raw"] == found["metrics"]["over_refusal"] and rate["rate"]["value"] is not None
     # Answers, and what the base model makes of them.
     assert len(list(cache.glob("*.json"))) == 2
+
+
+async def test_traffic_makes_an_evaluation_leave_the_engine_and_costs_it_no_answer(
+    app: App, client: AsyncRatchet
+) -> None:
+    async with RemoteTarget(app.address) as target:
+        prompts = [f"Write a list of {n} fruits, one on each line, with a remark." for n in range(2, 14)]
+        work = asyncio.create_task(target.generate(prompts, adapter="", max_tokens=48))
+        async with asyncio.timeout(90):
+            while app.engine.status().running < len(prompts):
+                await asyncio.sleep(0.01)
+            beside = []
+            async for event in client.stream("Count to ten.", max_tokens=24, temperature=0.0, rail_profile="off"):
+                if isinstance(event, TextDelta):
+                    beside.append(app.engine.status().running)
+        # The request itself and one of the evaluation's, from its first token to its last.
+        assert beside and max(beside) <= 1 + app.settings.evaluation.beside_traffic
+        answers = await work
+    assert len(answers) == len(prompts) and all(len(answer) > 20 for answer in answers)

@@ -23,6 +23,8 @@ __all__ = ["RAILS_OFF", "RemoteTarget"]
 RAILS_OFF = "off"
 _ANSWERED = (inference_pb2.FINISH_REASON_STOP, inference_pb2.FINISH_REASON_LENGTH)
 _RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+# Too slow while others are served first is no property of an item: what was answered is kept, the rest comes later.
+_AWAY = (*_RETRIED, grpc.StatusCode.DEADLINE_EXCEEDED)
 _Reply = TypeVar("_Reply")
 
 
@@ -142,7 +144,7 @@ class RemoteTarget:
             return await call()
         except grpc.aio.AioRpcError as error:
             why = f"{error.code().name}: {error.details()}"
-            if error.code() in _RETRIED:
+            if error.code() in _AWAY:
                 raise TargetUnavailable(self._address, why) from error
             raise TargetRefused(error.code().name, error.details() or "no details") from error
 

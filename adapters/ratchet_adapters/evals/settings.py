@@ -21,7 +21,7 @@ class EvalSettings(BaseSettings):
         concurrency: Requests in flight at once.
         chunk: Prompts handed to the target at a time; one failure spoils one chunk.
         score_batch: Continuations per Score call.
-        request_timeout_s: Deadline of one call, its retries included.
+        request_timeout_s: Deadline of one call, its retries included, and its wait while the server serves others.
         retry_attempts: Tries of one call; gRPC itself allows at most 5.
         retry_initial_s: Wait before the second try; gRPC adds jitter.
         retry_multiplier: By how much each further wait is longer.
@@ -37,7 +37,7 @@ class EvalSettings(BaseSettings):
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 24
     chunk: Annotated[int, Field(ge=1)] = 8
     score_batch: Annotated[int, Field(ge=1, le=512)] = 32
-    request_timeout_s: Annotated[float, Field(gt=0)] = 300.0
+    request_timeout_s: Annotated[float, Field(gt=0)] = 900.0
     retry_attempts: Annotated[int, Field(ge=2, le=5)] = 5
     retry_initial_s: Annotated[float, Field(gt=0)] = 0.5
     retry_multiplier: Annotated[float, Field(ge=1)] = 2.5

@@ -190,7 +190,11 @@ class RolloutRow(Table):
 
 
 class ArmCountRow(Table):
-    """What one server process has counted for one arm and metric in one step of a rollout, since the step began."""
+    """What one server process has counted for one arm and metric in one step of a rollout, since the step began.
+
+    Of a rollout dealt out by tenant also what each tenant showed first: `counted_by` is the tenant's key then, and the
+    arm's name that of `tenants_of`.
+    """
 
     __tablename__ = "arm_counts"
 

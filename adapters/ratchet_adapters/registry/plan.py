@@ -30,7 +30,11 @@ class RolloutStep(BaseModel):
         description="hundredths of a percent of the requests: that a shadow answers too, that a canary answers, that "
         "the champion before keeps during probation",
     )
-    min_requests: int = Field(default=200, ge=1, description="least requests in each arm before the step ends well")
+    min_requests: int = Field(
+        default=200,
+        ge=1,
+        description="least requests in each arm before the step ends well; under sticky_by tenant: least tenants",
+    )
     min_hours: float = Field(default=0.0, ge=0, description="least duration before the step ends well")
     max_hours: float = Field(default=24.0, gt=0, description="after this long without an answer it is INCONCLUSIVE")
 
@@ -68,7 +72,8 @@ class RolloutPlan(BaseModel):
 
     steps: tuple[RolloutStep, ...] = Field(default_factory=_steps, min_length=1, max_length=12)
     sticky_by: Literal["tenant", "conversation"] = Field(
-        default="conversation", description="what stays on one arm: a whole tenant, or each conversation"
+        default="conversation",
+        description="what stays on one arm: each conversation, or a whole tenant, which is then one trial and no more",
     )
     alpha: float = Field(
         default=0.05, gt=0, lt=0.5, description="chance that a candidate no worse on anything is rolled back, all steps"

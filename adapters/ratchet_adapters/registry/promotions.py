@@ -128,6 +128,11 @@ class Promotions:
         with self._database.append() as session:
             arms.write(session, counted_by, counts, on_sqlite=self._database.sqlite_path is not None)
 
+    def count_tenants(self, firsts: Sequence[tuple[str, ArmCount]]) -> None:
+        """Store what the first request of each tenant showed, by the tenant's key; a tenant counts once."""
+        with self._database.write() as session:
+            arms.write_tenants(session, firsts, on_sqlite=self._database.sqlite_path is not None)
+
     def arm_counts(self, rollout_id: str) -> list[ArmCount]:
         """Return the counts of a rollout's present step, summed over processes, or raise RolloutNotFound."""
         with self._database.read() as session:

@@ -1,5 +1,9 @@
 """From the counts of a step to what they say: worse, within every margin, too late, or nothing yet.
 
+Where whole tenants are dealt out, each tenant is one trial: requests of one tenant are alike, whatever answers them, so
+that a few of them on one arm differ from the rest by themselves. What all requests say then proves nothing; it ends a
+canary early all the same, without calling it worse.
+
 It must not know where counts come from nor what follows from a judgement.
 """
 
@@ -11,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ratchet_adapters.registry import METRICS, PAIRED_METRICS, ArmCount, RolloutPlan, RolloutStep
+from ratchet_adapters.registry.arms import tenants_of
 from ratchet_adapters.rollouts import sequential
 
 __all__ = ["CANDIDATE", "CONTROL", "PAIR", "Figure", "Judgement", "Says", "judge"]
@@ -20,6 +25,7 @@ CONTROL, CANDIDATE = "control", "candidate"
 PAIR = "pair"
 # What every request is counted under.
 _EVERY = "blocked"
+Found = Mapping[tuple[str, str], tuple[int, int]]
 
 
 class Says(StrEnum):
@@ -91,36 +97,46 @@ def judge(plan: RolloutPlan, index: int, counts: Iterable[ArmCount], hours: floa
     """
     step = plan.steps[index]
     found = {(count.arm, count.metric): (count.trials, count.events) for count in counts}
-    names = PAIRED_METRICS if step.kind == "shadow" else METRICS
-    alarm_at = math.log(len(plan.steps) * len(names) / plan.alpha)
-    shown_at = math.log(1 / plan.beta)
-    figures = tuple(_figure(plan, step, name, found, alarm_at, shown_at) for name in names)
+    whole = plan.sticky_by == "tenant" and step.kind != "shadow"
+    figures = _figures(plan, step, found, tenants=whole)
     if alarms := [figure for figure in figures if figure.alarm]:
         return Judgement(Says.WORSE, f"worse after {hours:.2g} h: {'; '.join(map(str, alarms))}", figures)
-    seen = min(found.get((arm, _EVERY), (0, 0))[0] for arm in (CONTROL, CANDIDATE))
+    arms = [tenants_of(arm) if whole else arm for arm in (CONTROL, CANDIDATE)]
+    seen, unit = min(found.get((arm, _EVERY), (0, 0))[0] for arm in arms), "tenants" if whole else "requests"
     waits = [
         f"{figure.metric} is not shown within {plan.margins[figure.metric]:g}" for figure in figures if figure.open
     ]
     if seen < step.min_requests:
-        waits.insert(0, f"{seen} of {step.min_requests} requests in the smaller arm")
+        waits.insert(0, f"{seen} of {step.min_requests} {unit} in the smaller arm")
+    if against := [f for f in _figures(plan, step, found, tenants=False) if f.alarm] if whole else []:
+        waits.insert(0, f"requests speak against it, tenants do not yet: {'; '.join(map(str, against))}")
+        if step.kind == "canary":
+            return Judgement(Says.INCONCLUSIVE, f"stopped after {hours:.2g} h: {'; '.join(waits)}", figures)
     if hours < step.min_hours:
         waits.insert(0, f"{hours:.2g} of {step.min_hours:g} h")
     if not waits:
-        return Judgement(Says.WITHIN, f"within every margin after {hours:.2g} h and {seen} requests", figures)
+        return Judgement(Says.WITHIN, f"within every margin after {hours:.2g} h and {seen} {unit}", figures)
     if hours >= step.max_hours:
         return Judgement(Says.INCONCLUSIVE, f"no answer after {hours:.2g} h: {'; '.join(waits)}", figures)
     return Judgement(Says.UNDECIDED, f"waiting: {'; '.join(waits)}", figures)
+
+
+def _figures(plan: RolloutPlan, step: RolloutStep, found: Found, *, tenants: bool) -> tuple[Figure, ...]:
+    names = PAIRED_METRICS if step.kind == "shadow" else METRICS
+    levels = math.log(len(plan.steps) * len(names) / plan.alpha), math.log(1 / plan.beta)
+    arms = (tenants_of(CONTROL), tenants_of(CANDIDATE)) if tenants else (CONTROL, CANDIDATE)
+    return tuple(_figure(plan, step, name, found, arms, levels) for name in names)
 
 
 def _figure(
     plan: RolloutPlan,
     step: RolloutStep,
     metric: str,
-    found: Mapping[tuple[str, str], tuple[int, int]],
-    alarm_at: float,
-    shown_at: float,
+    found: Found,
+    arms: tuple[str, str],
+    levels: tuple[float, float],
 ) -> Figure:
-    control, candidate = found.get((CONTROL, metric), (0, 0)), found.get((CANDIDATE, metric), (0, 0))
+    control, candidate = (found.get((arm, metric), (0, 0)) for arm in arms)
     margin, within = plan.margins.get(metric), None
     if step.kind == "shadow":
         differ, against = found.get((PAIR, metric), (0, 0))
@@ -132,4 +148,5 @@ def _figure(
         worse = float(sequential.worse(control, candidate))
         if margin is not None:
             within = float(sequential.within(control, candidate, margin))
+    alarm_at, shown_at = levels
     return Figure(metric, control, candidate, worse, alarm_at, within, shown_at)

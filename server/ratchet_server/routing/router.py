@@ -32,11 +32,18 @@ class ServerDrained(Exception):
 
 @dataclass(frozen=True)
 class Arm:
-    """The side a request is counted on, in a step of a rollout."""
+    """The side a request is counted on, in a step of a rollout.
+
+    Attributes:
+        rollout_id, step: Which.
+        name: control or candidate.
+        tenant: Key of the tenant, when whole tenants were dealt out: then it is one trial; else "".
+    """
 
     rollout_id: str
     step: int
     name: str
+    tenant: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,9 @@ class Router:
         if not now.split:
             return self.champion()
         place = bucket(now.rollout_id, sticky.key(now.sticky_by))
-        candidate, control = (Arm(now.rollout_id, now.step, name) for name in (CANDIDATE, CONTROL))
+        # In shadow both adapters answer the same requests, so that tenants cannot tell the arms apart.
+        whole = sticky.tenant_key if now.sticky_by == "tenant" and now.split != SHADOW else ""
+        candidate, control = (Arm(now.rollout_id, now.step, name, whole) for name in (CANDIDATE, CONTROL))
         if now.split == "canary":
             if place < now.share_bp:
                 return Route(now.beside, CANARY, candidate)

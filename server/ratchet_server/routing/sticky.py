@@ -33,6 +33,11 @@ class Sticky:
         """The key of a policy; a request without tenant goes by its conversation."""
         return f"tenant {self.tenant}" if by == "tenant" and self.tenant else f"conversation {self.conversation}"
 
+    @property
+    def tenant_key(self) -> str:
+        """What a tenant is counted by without its name; "" for a request that names none."""
+        return _hash(self.tenant)[:32] if self.tenant else ""
+
 
 def sticky(*, tenant: str, principal: str, conversation_id: str, messages: Sequence[_Message]) -> Sticky:
     """Return the keys of a request.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -27,7 +28,9 @@ from ratchet_server.serving.comparing import Comparison
 from ratchet_server.serving.errors import RailFailed
 from ratchet_server.serving.exchange import EVALUATION, Finished, Released, Request, Timings
 from ratchet_server.serving.scoring import ExchangeScores
+from ratchet_server.serving.settings import EvaluationLimits
 from ratchet_server.serving.shadow import Shadow
+from ratchet_server.serving.turns import EvaluationTurns
 from ratchet_server.traffic.arms import ArmCounter
 from ratchet_server.traffic.capture import Capture
 
@@ -70,10 +73,12 @@ class RequestPath:
         *,
         arms: ArmCounter | None = None,
         shadow: Shadow | None = None,
+        turns: EvaluationTurns | None = None,
     ) -> None:
         """`status_name`: the name under which clients see an error, for counting errors as they do.
 
         `arms` and `shadow`: who compares a candidate with the champion; None: nobody does.
+        `turns`: who holds evaluations back beside traffic; None: the default limits do.
         """
         self._engine = engine
         self._router = router
@@ -84,6 +89,7 @@ class RequestPath:
         self._metrics = metrics
         self._status_name = status_name
         self._comparison = Comparison(arms, shadow, metrics.rollouts)
+        self._turns = turns or EvaluationTurns(EvaluationLimits())
 
     async def run(self, request: Request) -> AsyncGenerator[Released | Finished, None]:
         """Released text, then one Finished. Closing the iterator aborts the generation.
@@ -103,7 +109,8 @@ class RequestPath:
         tally = _Tally()
         self._metrics.request_started(route.digest, profile.name)
         try:
-            with self._router.serving(route), self._profiles.holding(profile):
+            held = nullcontext() if request.priority >= EVALUATION else self._turns.traffic()
+            with self._router.serving(route), self._profiles.holding(profile), held:
                 async for item in self._serve(request, route, profile, tally):
                     yield item
         except (Exception, asyncio.CancelledError, GeneratorExit) as error:
@@ -170,16 +177,16 @@ class RequestPath:
         )
 
     async def _deltas(self, request: Request, route: Route, tally: _Tally) -> AsyncIterator[str]:
-        chunks = self._engine.generate(
-            EngineRequest(
-                request_id=request.request_id,
-                messages=request.messages,
-                sampling=request.sampling,
-                digest=route.digest,
-                priority=request.priority,
-                deadline=None if request.deadline is None else time.monotonic() + request.deadline,
-            )
+        asked = EngineRequest(
+            request_id=request.request_id,
+            messages=request.messages,
+            sampling=request.sampling,
+            digest=route.digest,
+            priority=request.priority,
+            deadline=None if request.deadline is None else time.monotonic() + request.deadline,
         )
+        evaluated = request.priority >= EVALUATION
+        chunks = self._turns.answer(self._engine, asked) if evaluated else self._engine.generate(asked)
         try:
             async for chunk in chunks:
                 tally.prompt_tokens = chunk.prompt_tokens or tally.prompt_tokens
@@ -204,10 +211,10 @@ class RequestPath:
         seen: dict[str, float],
         input_ms: float,
     ) -> Finished:
-        blocked = tally.finish_reason.startswith("blocked")
+        blocked, evaluated = tally.finish_reason.startswith("blocked"), request.priority >= EVALUATION
         prompt = request.messages[-1].content
         scores: dict[str, float] = {}
-        if request.priority < EVALUATION:
+        if not evaluated:
             # A blocked answer was never seen by anyone: what the rails scored is all there is to say about it.
             scores = await self._scores.complete(prompt, "" if blocked else tally.text, seen)
         done = Finished(
@@ -235,13 +242,14 @@ class RequestPath:
             prompt_tokens=tally.prompt_tokens,
             completion_tokens=tally.completion_tokens,
             total_s=tally.since(),
-            ttft_s=tally.first_text,
-            inter_token_s=tally.gaps(),
+            # Evaluations wait on purpose: their times are nobody's latency.
+            ttft_s=None if evaluated else tally.first_text,
+            inter_token_s=None if evaluated else tally.gaps(),
             toxicity=scores.get("toxicity"),
             refused=None if refusal is None else refusal >= self._scores.refusal_threshold,
         )
         tally.counted = True
-        if request.priority < EVALUATION:
+        if not evaluated:
             self._capture.record(_exchange(request, done, tally))
             self._comparison.answered(request, route, profile, done)
         return done

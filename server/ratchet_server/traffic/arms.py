@@ -73,6 +73,9 @@ class ArmCounter:
         self._waiting: deque[tuple[Arm, Observation | _Pair | _Failure]] = deque(maxlen=_WAITING)
         self._totals: dict[tuple[str, int, str, str], list[int]] = {}
         self._changed: set[tuple[str, int, str, str]] = set()
+        # What tenants showed first and is not written yet; and of which tenants that is known here.
+        self._firsts: list[tuple[str, ArmCount]] = []
+        self._known: set[tuple[str, int, str, str, str]] = set()
         self._thresholds: tuple[str, LiveThresholds] = ("", LiveThresholds())
 
     def observe(self, arm: Arm, seen: Observation) -> None:
@@ -97,6 +100,9 @@ class ArmCounter:
             arm, seen = self._waiting[0]
             self._add(arm, seen, self._thresholds_of(arm.rollout_id))
             self._waiting.popleft()
+        if self._firsts:
+            self._registry.count_tenants(self._firsts)
+            self._firsts = []
         changed = sorted(self._changed)
         if not changed:
             return
@@ -106,6 +112,7 @@ class ArmCounter:
         if len({key[0] for key in self._totals}) > 1:
             # What is written stays in the database; rollouts that are over are not counted on.
             self._totals = {key: n for key, n in self._totals.items() if key[0] == newest or key in self._changed}
+            self._known = {key for key in self._known if key[0] == newest}
 
     def _thresholds_of(self, rollout_id: str) -> LiveThresholds:
         if self._thresholds[0] != rollout_id:
@@ -138,3 +145,6 @@ class ArmCounter:
         total[0] += trials
         total[1] += events
         self._changed.add(key)
+        if arm.tenant and (*key, arm.tenant) not in self._known:
+            self._known.add((*key, arm.tenant))
+            self._firsts.append((arm.tenant, ArmCount(*key, trials, int(events))))

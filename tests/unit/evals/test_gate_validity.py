@@ -62,6 +62,7 @@ def test_no_item_of_a_hidden_suite_is_in_a_report(good: tuple[EvalResult, EvalRe
     report = decide(*good, GatePolicy(hidden_suites=("s-harmful_refusal",)))
     assert report.outcome == "PASS"
     assert {flip.suite for flip in report.flips} == open_suites - {"s-harmful_refusal"} != open_suites
+    assert GatePolicy(hidden_suites=("mine",)).hides("mine@1/4") and not GatePolicy().hides("mine@1/4")
 
 
 def test_a_dataset_without_a_check_fails_unless_the_policy_lets_it(good: tuple[EvalResult, EvalResult]) -> None:

@@ -234,3 +234,18 @@ def test_a_suite_name_claimed_twice_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: (point,))
     with pytest.raises(SuiteUnknown, match="claim"):
         load_suite("advbench")
+
+
+def test_a_part_of_a_suite_is_a_suite_of_its_own_and_shares_its_items_with_other_suites() -> None:
+    whole, part, toxic = (load_suite(name) for name in ("seed-harmful", "seed-harmful@1/4", "seed-toxicity@1/4"))
+    ids = {item.id for item in part.items()}
+    assert ids < {item.id for item in whole.items()} and 0.15 < len(ids) / len(whole.items()) < 0.35
+    assert ids < {item.id for item in toxic.items()}, "an answer is judged twice, not asked twice"
+    assert (part.name, part.axis) == ("seed-harmful@1/4", whole.axis) and part.version != whole.version
+    assert load_suite("seed-harmful@1/1").version == whole.version
+
+
+@pytest.mark.parametrize("name", ["seed-harmful@", "seed-harmful@4", "seed-harmful@1/0", "seed-harmful@2/4", "no@1/4"])
+def test_a_part_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(SuiteUnknown):
+        load_suite(name)

@@ -159,6 +159,12 @@ async def test_a_lasting_overload_is_unavailable() -> None:
     assert len(service.requests) == 5
 
 
+async def test_a_deadline_that_passes_beside_traffic_costs_no_item_but_a_second_look() -> None:
+    async with _serving(Service(failures=[grpc.StatusCode.DEADLINE_EXCEEDED])) as target:
+        with pytest.raises(TargetUnavailable, match="DEADLINE_EXCEEDED"):
+            await target.generate(["p"], adapter="", max_tokens=9)
+
+
 async def test_nobody_listening_is_unavailable() -> None:
     async with RemoteTarget("127.0.0.1:1", settings=_QUICK) as target:
         with pytest.raises(TargetUnavailable, match="ratchet doctor"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ratchet_adapters.registry import ArmCount, RolloutPlan, RolloutStep
-from ratchet_adapters.rollouts.judging import Says, judge
+from ratchet_adapters.rollouts.judging import Judgement, Says, judge
 
 PLAN = RolloutPlan(
     steps=(RolloutStep(kind="shadow", share_bp=1000), RolloutStep(kind="canary", share_bp=1000, min_hours=1))
@@ -114,3 +114,32 @@ def test_over_all_metrics_and_looks_the_rates_are_those_stated() -> None:
 def test_a_plan_that_could_let_anything_through_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"validation error"):
         RolloutPlan.model_validate(wrong)
+
+
+def _by_tenant(**arms: dict[str, tuple[int, int]]) -> Judgement:
+    plan = PLAN.model_copy(update={"sticky_by": "tenant"})
+    named = {name.replace("_", " "): metrics for name, metrics in arms.items()}
+    return judge(plan, 1, counts(1, **named), 2.0)
+
+
+def test_where_whole_tenants_are_dealt_out_requests_alone_prove_nothing_but_stop_a_canary() -> None:
+    few = dict.fromkeys(GOOD, (5, 0))
+    bad = GOOD | {"refusal": (5000, 3000)}
+    assert _by_tenant(control=GOOD, candidate=GOOD, control_tenants=few, candidate_tenants=few).says is Says.UNDECIDED
+    stopped = _by_tenant(control=GOOD, candidate=bad, control_tenants=few, candidate_tenants=few)
+    assert stopped.says is Says.INCONCLUSIVE
+    assert "5 of 200 tenants" in stopped.reason and "refusal" in stopped.reason
+    shown = _by_tenant(
+        control=GOOD, candidate=bad, control_tenants=GOOD, candidate_tenants=few | {"refusal": (300, 200)}
+    )
+    assert shown.says is Says.WORSE
+    assert _by_tenant(control=GOOD, candidate=GOOD, control_tenants=GOOD, candidate_tenants=GOOD).says is Says.WITHIN
+
+
+def test_under_probation_requests_of_few_tenants_neither_condemn_the_champion_nor_let_it_through() -> None:
+    steps = (RolloutStep(kind="probation", share_bp=1000),)
+    plan = PLAN.model_copy(update={"sticky_by": "tenant", "steps": steps})
+    bad = GOOD | {"refusal": (5000, 3000)}
+    named = {"control": GOOD, "candidate": bad, "control tenants": GOOD, "candidate tenants": GOOD}
+    assert judge(plan, 0, counts(0, **named), 2.0).says is Says.UNDECIDED
+    assert judge(plan, 0, counts(0, **named), 24.0).says is Says.INCONCLUSIVE

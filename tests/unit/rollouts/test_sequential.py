@@ -107,3 +107,16 @@ def test_the_null_is_as_good_as_the_best_rate_on_a_fine_grid() -> None:
     unbound = sequential.worse((n, s), (m, t))  # its null holds for these counts: both best rates are allowed
     best = s * np.log(s / n) + (n - s) * np.log(1 - s / n) + t * np.log(t / m) + (m - t) * np.log(1 - t / m)
     assert at_margin == pytest.approx(unbound + best - loglik.max(), abs=1e-6)
+
+
+def test_tenants_dealt_out_whole_keep_the_rate_as_one_trial_each_and_not_request_by_request() -> None:
+    """Two arms that are alike; 40 tenants, some of which refuse much by their own ways, each sends 50 requests."""
+    chance, tenants, requests = np.random.default_rng(11), 40, 50
+    own = chance.beta(0.5, 4.5, (RUNS, tenants))
+    mine = chance.random((RUNS, tenants)) < 0.25
+    first = chance.random((RUNS, tenants)) < own
+    one = [np.cumsum(x, axis=1) for x in (~mine, first & ~mine, mine, first & mine)]
+    assert ever(sequential.worse((one[0], one[1]), (one[2], one[3]))) <= ALPHA + SLACK
+    bad = chance.binomial(requests, own)
+    every = [np.cumsum(x, axis=1) for x in (~mine * requests, bad * ~mine, mine * requests, bad * mine)]
+    assert ever(sequential.worse((every[0], every[1]), (every[2], every[3]))) > 4 * ALPHA

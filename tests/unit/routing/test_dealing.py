@@ -96,6 +96,22 @@ def test_tenants_go_together_where_asked_and_ids_win_over_texts() -> None:
     assert other.conversation != same[0].conversation
 
 
+@pytest.mark.parametrize("split", ["canary", "holdout", "shadow"])
+async def test_whole_tenants_are_known_by_a_key_that_tells_no_name(split: str) -> None:
+    asked = [Sticky(f"tenant-{n % 7}", f"c{n}") for n in range(40)] + [Sticky("", f"c{n}") for n in range(40)]
+    found: dict[str, set[tuple[str, str]]] = {}
+    for by in ("tenant", "conversation"):
+        routes = router(split, 5000, by=by)
+        arms = [(who.tenant, (await routes.resolve("", who)).arm) for who in asked]
+        found[by] = {(tenant, arm.tenant) for tenant, arm in arms if arm is not None and arm.tenant}
+    # In shadow pairs are compared, so that a tenant is no trial.
+    named = set() if split == "shadow" else {who.tenant for who in asked} - {""}
+    assert {tenant for tenant, _ in found["tenant"]} == named and len(found["tenant"]) == len(named)
+    assert len({key for _, key in found["tenant"]}) == len(named)
+    assert not any(tenant in key for tenant, key in found["tenant"])
+    assert not found["conversation"]
+
+
 def advance(house: House, rollout_id: str, step: int) -> None:
     with house.registry.database.write() as session:
         rollouts.advance(session, rollout_id, step, house.registry.policy, "t", "")

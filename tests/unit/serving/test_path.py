@@ -21,8 +21,10 @@ from ratchet_server.rails.gate import Released as GateReleased
 from ratchet_server.rails.profiles import RailProfiles
 from ratchet_server.rails.verdict import ALLOWED, Decision
 from ratchet_server.rpc.errors import status_name
-from ratchet_server.serving.exchange import EVALUATION, Finished, Released, Request
+from ratchet_server.serving.exchange import EVALUATION, INTERACTIVE, Finished, Released, Request
 from ratchet_server.serving.path import RequestPath
+from ratchet_server.serving.settings import EvaluationLimits
+from ratchet_server.serving.turns import EvaluationTurns
 
 
 class OpenProfile:
@@ -147,3 +149,61 @@ async def test_what_fails_on_its_way_counts_under_its_status(tmp_path: Path, err
     with pytest.raises(type(error)):
         [item async for item in counted.path.run(_request())]
     assert (counted.ended, counted.errors, counted.in_flight()) == ({"error": 1}, {code: 1}, 0)
+
+
+class Slow(Words):
+    """An engine that waits for its word before the last one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+        self.inside: list[str] = []
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        self.inside.append(request.request_id)
+        try:
+            yield Chunk("one ", 1, None, 5)
+            await self.go.wait()
+            yield Chunk("two", 1, "stop", 5)
+        finally:
+            self.inside.remove(request.request_id)
+
+
+async def test_a_request_makes_an_evaluation_leave_the_engine_for_as_long_as_it_is_served(tmp_path: Path) -> None:
+    house, engine, scores = build(tmp_path, tmp_path), Slow(), Quiet()
+    profiles: Any = RailProfiles({"default": OpenProfile()})  # type: ignore[dict-item]
+    anything: Any = engine
+    turns = EvaluationTurns(EvaluationLimits(at_once=3, beside_traffic=1, quiet_seconds=0))
+    samples = CollectorRegistry()
+    path = RequestPath(
+        anything, house.router, house.swaps, profiles, scores, scores, Metrics(samples), status_name, turns=turns
+    )  # type: ignore[arg-type]
+
+    async def ask(name: str, priority: int) -> str:
+        request = Request(name, (Message("user", "count"),), Sampling(), priority=priority)
+        return "".join([item.text async for item in path.run(request) if isinstance(item, Released)])
+
+    async with asyncio.timeout(10):
+        evaluation = [asyncio.create_task(ask(f"e{n}", EVALUATION)) for n in range(3)]
+        while len(engine.inside) < 3:
+            await asyncio.sleep(0)
+        served = asyncio.create_task(ask("r", INTERACTIVE))
+        while set(engine.inside) != {"e0", "r"}:
+            await asyncio.sleep(0)
+        engine.go.set()
+        assert await served == "one two"
+        assert await asyncio.gather(*evaluation) == ["one two"] * 3
+    first = {"adapter": "base", "profile": "default"}
+    assert samples.get_sample_value("ratchet_time_to_first_token_seconds_count", first) == 1, "evaluations have none"
+
+
+class Quiet:
+    """Scores nothing and keeps nothing."""
+
+    refusal_threshold = 0.5
+
+    async def complete(self, *_: object) -> dict[str, float]:
+        return {}
+
+    def record(self, _: object) -> None:
+        return

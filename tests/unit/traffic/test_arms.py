@@ -190,3 +190,40 @@ def test_without_traffic_a_rollout_ends_inconclusive(registry: Registry, kind: s
         champion,
         "",
     )
+
+
+def test_a_tenant_is_one_trial_whatever_it_sends_and_wherever(registry: Registry) -> None:
+    rollout = begin(registry, "canary")
+    servers = ArmCounter(registry), ArmCounter(registry)
+    refused = replace(GOOD, scores={"input_harm": 0.0, "refusal": 0.9})
+    for number in range(6):
+        arm = Arm(rollout.id, 0, "candidate", "ab")
+        servers[number % 2].observe(arm, refused if number else GOOD)
+        servers[number % 2].observe(replace(arm, tenant=f"t{number}"), refused)
+        # One that names no tenant is a request and nobody's first.
+        servers[number % 2].observe(replace(arm, tenant=""), GOOD)
+        servers[number % 2].observe_failure(replace(arm, name="control"))
+        for server in servers:
+            server.write()
+    found = totals(registry, rollout)
+    assert found["candidate", "refusal"] == (18, 11)
+    assert found["candidate tenants", "refusal"] == (7, 6), "what a tenant showed first stands"
+    assert found["candidate tenants", "complaint"] == (7, 0)
+    assert found["control", "failed"] == (6, 6) and found["control tenants", "failed"] == (1, 1)
+
+
+def test_what_tenants_showed_first_is_not_lost_when_the_database_is_away(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout, counter = begin(registry, "canary"), ArmCounter(registry)
+    counter.observe(Arm(rollout.id, 0, "control", "ab"), GOOD)
+
+    def down(*_: object) -> None:
+        raise RegistryUnavailable("sqlite:///gone", "disk I/O error")
+
+    with monkeypatch.context() as away:
+        away.setattr(registry, "count_tenants", down)
+        with pytest.raises(RegistryUnavailable):
+            counter.write()
+    counter.write()
+    assert totals(registry, rollout)["control tenants", "blocked"] == (1, 0)

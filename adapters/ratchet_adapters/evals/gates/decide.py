@@ -61,7 +61,7 @@ def decide(
             findings[metric] = str(error)
             continue
         if axis is not Axis.TOXICITY and axis is not Axis.NLL and metric != "incoherent":
-            told = [pair for pair in pairs if pair.suite not in policy.hidden_suites]
+            told = [pair for pair in pairs if not policy.hides(pair.suite)]
             flips += _flips(metric, told, higher_is_better=axis not in (Axis.OVER_REFUSAL, Axis.BIAS))
     axes = judged_axes(findings, policy, earlier)
     problems = invalidities(candidate, champion, policy, origin)

@@ -198,6 +198,10 @@ class GatePolicy(_Rule):
                 raise ValueError(f"{name}.alpha is {value.alpha}, above the policy's alpha of {self.alpha}")
         return self
 
+    def hides(self, suite: str) -> bool:
+        """Whether no item of a suite is to be named or shown; of a part of a hidden suite neither."""
+        return suite in self.hidden_suites or suite.partition("@")[0] in self.hidden_suites
+
     @property
     def digest(self) -> str:
         """Digest of the thresholds, kept with every report."""

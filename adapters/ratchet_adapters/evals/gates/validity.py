@@ -83,8 +83,7 @@ def _leaked(candidate: EvalResult, policy: GatePolicy, origin: Origin) -> list[s
     leaks = origin.leaks
     if leaks is not None and not leaks.clean:
         items = sorted({(pair.suite, pair.item_id) for pair in leaks.pairs})
-        hidden = set(policy.hidden_suites)
-        named = [f"{suite}/{item}" if suite not in hidden else f"{suite}/(hidden)" for suite, item in items[:_NAMED]]
+        named = [f"{suite}/{'(hidden)' if policy.hides(suite) else item}" for suite, item in items[:_NAMED]]
         rest = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
         rows = len({pair.row_id for pair in leaks.pairs})
         return [f"{rows} training rows are evaluation items: {', '.join(named)}{rest}; train without them"]
