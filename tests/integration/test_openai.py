@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import openai
+import pytest
 import pytest_asyncio
 
 from ratchet.client import AsyncRatchet
@@ -68,3 +69,25 @@ async def test_a_client_that_leaves_in_mid_stream_frees_the_engine(app: App, api
     async with asyncio.timeout(20):
         while app.engine.status().running:
             await asyncio.sleep(0.02)
+
+
+async def test_an_answer_keeps_to_its_form_on_both_protocols(client: AsyncRatchet, api: openai.AsyncOpenAI) -> None:
+    schema = {
+        "type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}, "big": {"type": "boolean"}},
+        "required": ["city", "big"], "additionalProperties": False,
+    }  # fmt: skip
+    asked = {"temperature": 0, "max_tokens": 60}
+    theirs = json.loads((await client.generate(ASKED, json_schema=schema, **asked)).text)
+    wanted = {"type": "json_schema", "json_schema": {"name": "town", "schema": schema}}
+    ours = await api.chat.completions.create(model="ratchet", messages=ASKED, response_format=wanted, **asked)
+    assert json.loads(ours.choices[0].message.content) == theirs and set(theirs) == {"city", "big"}
+    for form, allowed in ({"choice": ["Paris", "Rome"]}, ("Paris", "Rome")), ({"regex": "[A-C]{3}"}, None):
+        body = {"structured_outputs": form}
+        answer = await api.chat.completions.create(model="ratchet", messages=ASKED, extra_body=body, **asked)
+        said = answer.choices[0].message.content
+        assert said in allowed if allowed else set(said) <= set("ABC") and len(said) == 3
+    for form in ({"regex": "("}, {"regex": "a", "choice": ["b"]}):
+        with pytest.raises(openai.BadRequestError):
+            body = {"structured_outputs": form}
+            await api.chat.completions.create(model="ratchet", messages=ASKED, extra_body=body)
+    assert (await client.generate(ASKED, **asked)).text

@@ -31,6 +31,9 @@ class Options(TypedDict, total=False):
     seed: int
     stop: Sequence[str]
     repetition_penalty: float
+    json_schema: Mapping[str, object]
+    regex: str
+    choices: Sequence[str]
 
 
 _SAMPLING = {"max_tokens", "temperature", "top_p", "top_k", "seed", "repetition_penalty"}
@@ -61,6 +64,12 @@ def chat_request(prompt: Prompt, **options: Unpack[Options]) -> pb.GenerateReque
             setattr(request.sampling, key, value)
         elif key == "stop":
             request.sampling.stop.extend(options["stop"])
+        elif key == "json_schema":
+            request.sampling.structured_output.json_schema = json.dumps(value)
+        elif key == "regex":
+            request.sampling.structured_output.regex = options["regex"]
+        elif key == "choices":
+            request.sampling.structured_output.choices.texts.extend(options["choices"])
         elif key == "priority":
             request.priority = pb.Priority.Value(f"PRIORITY_{options['priority'].upper()}")
         else:

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from ratchet.v1 import common_pb2 as ratchet_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aratchet/v1/inference.proto\x12\nratchet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17ratchet/v1/common.proto\"S\n\x07Message\x12*\n\x04role\x18\x01 \x01(\x0e\x32\x10.ratchet.v1.RoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1c\n\x07\x63ontent\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x02\"B\n\x0c\x43onversation\x12\x32\n\x08messages\x18\x01 \x03(\x0b\x32\x13.ratchet.v1.MessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x01\"\xd5\x02\n\x08Sampling\x12#\n\nmax_tokens\x18\x01 \x01(\rB\n\xbaH\x07*\x05\x18\x80 (\x01H\x00\x88\x01\x01\x12)\n\x0btemperature\x18\x02 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00\x00H\x01\x88\x01\x01\x12#\n\x05top_p\x18\x03 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?%\x00\x00\x00\x00H\x02\x88\x01\x01\x12\x1c\n\x05top_k\x18\x04 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x04\x88\x01\x01\x12\x1e\n\x04stop\x18\x06 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x08\"\x06r\x04\x10\x01\x18@\x12\x30\n\x12repetition_penalty\x18\x07 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00?H\x05\x88\x01\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x07\n\x05_seedB\x15\n\x13_repetition_penalty\"\xb5\x03\n\x0fGenerateRequest\x12\x1d\n\x06prompt\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x02H\x00\x12\x30\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x18.ratchet.v1.ConversationH\x00\x12&\n\x08sampling\x18\x03 \x01(\x0b\x32\x14.ratchet.v1.Sampling\x12\x19\n\x07\x61\x64\x61pter\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12*\n\x06tenant\x18\x05 \x01(\tB\x1a\xbaH\x17r\x15\x18@2\x11^[A-Za-z0-9._-]*$\x12\x30\n\x0crail_profile\x18\x06 \x01(\tB\x1a\xbaH\x17r\x15\x18@2\x11^[A-Za-z0-9._-]*$\x12\x30\n\x08priority\x18\x07 \x01(\x0e\x32\x14.ratchet.v1.PriorityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\nrequest_id\x18\x08 \x01(\tB\x1a\xbaH\x17r\x15\x18@2\x11^[A-Za-z0-9._-]*$\x12\x1b\n\tprincipal\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12!\n\x0f\x63onversation_id\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x42\x0e\n\x05input\x12\x05\xbaH\x02\x08\x01\"\x8f\x01\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12/\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x18.ratchet.v1.FinishReason\x12$\n\x07receipt\x18\x03 \x01(\x0b\x32\x13.ratchet.v1.Receipt\x12\x16\n\x0esigned_receipt\x18\x04 \x01(\t\"M\n\x15GenerateStreamRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32\x1b.ratchet.v1.GenerateRequestB\x06\xbaH\x03\xc8\x01\x01\"[\n\x16GenerateStreamResponse\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12(\n\x04\x64one\x18\x02 \x01(\x0b\x32\x18.ratchet.v1.GenerateDoneH\x00\x42\x07\n\x05\x65vent\"}\n\x0cGenerateDone\x12/\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x18.ratchet.v1.FinishReason\x12$\n\x07receipt\x18\x02 \x01(\x0b\x32\x13.ratchet.v1.Receipt\x12\x16\n\x0esigned_receipt\x18\x03 \x01(\t*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03*k\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x12\n\x0ePRIORITY_BATCH\x10\x02\x12\x17\n\x13PRIORITY_EVALUATION\x10\x03*\xa2\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1f\n\x1b\x46INISH_REASON_BLOCKED_INPUT\x10\x03\x12 \n\x1c\x46INISH_REASON_BLOCKED_OUTPUT\x10\x04\x32\xb4\x01\n\x10InferenceService\x12\x45\n\x08Generate\x12\x1b.ratchet.v1.GenerateRequest\x1a\x1c.ratchet.v1.GenerateResponse\x12Y\n\x0eGenerateStream\x12!.ratchet.v1.GenerateStreamRequest\x1a\".ratchet.v1.GenerateStreamResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aratchet/v1/inference.proto\x12\nratchet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17ratchet/v1/common.proto\"S\n\x07Message\x12*\n\x04role\x18\x01 \x01(\x0e\x32\x10.ratchet.v1.RoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1c\n\x07\x63ontent\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x02\"B\n\x0c\x43onversation\x12\x32\n\x08messages\x18\x01 \x03(\x0b\x32\x13.ratchet.v1.MessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x01\"\x8e\x03\n\x08Sampling\x12#\n\nmax_tokens\x18\x01 \x01(\rB\n\xbaH\x07*\x05\x18\x80 (\x01H\x00\x88\x01\x01\x12)\n\x0btemperature\x18\x02 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00\x00H\x01\x88\x01\x01\x12#\n\x05top_p\x18\x03 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?%\x00\x00\x00\x00H\x02\x88\x01\x01\x12\x1c\n\x05top_k\x18\x04 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x04\x88\x01\x01\x12\x1e\n\x04stop\x18\x06 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x08\"\x06r\x04\x10\x01\x18@\x12\x30\n\x12repetition_penalty\x18\x07 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00?H\x05\x88\x01\x01\x12\x37\n\x11structured_output\x18\x08 \x01(\x0b\x32\x1c.ratchet.v1.StructuredOutputB\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x07\n\x05_seedB\x15\n\x13_repetition_penalty\"\x8a\x01\n\x10StructuredOutput\x12\"\n\x0bjson_schema\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x02\x18\x80\x80\x01H\x00\x12\x1b\n\x05regex\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08H\x00\x12&\n\x07\x63hoices\x18\x03 \x01(\x0b\x32\x13.ratchet.v1.ChoicesH\x00\x42\r\n\x04\x66orm\x12\x05\xbaH\x02\x08\x01\"-\n\x07\x43hoices\x12\"\n\x05texts\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10@\"\x07r\x05\x10\x01\x18\x80\x02\"\xb5\x03\n\x0fGenerateRequest\x12\x1d\n\x06prompt\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x02H\x00\x12\x30\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x18.ratchet.v1.ConversationH\x00\x12&\n\x08sampling\x18\x03 \x01(\x0b\x32\x14.ratchet.v1.Sampling\x12\x19\n\x07\x61\x64\x61pter\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12*\n\x06tenant\x18\x05 \x01(\tB\x1a\xbaH\x17r\x15\x18@2\x11^[A-Za-z0-9._-]*$\x12\x30\n\x0crail_profile\x18\x06 \x01(\tB\x1a\xbaH\x17r\x15\x18@2\x11^[A-Za-z0-9._-]*$\x12\x30\n\x08priority\x18\x07 \x01(\x0e\x32\x14.ratchet.v1.PriorityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\nrequest_id\x18\x08 \x01(\tB\x1a\xbaH\x17r\x15\x18@2\x11^[A-Za-z0-9._-]*$\x12\x1b\n\tprincipal\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12!\n\x0f\x63onversation_id\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x42\x0e\n\x05input\x12\x05\xbaH\x02\x08\x01\"\x8f\x01\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12/\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x18.ratchet.v1.FinishReason\x12$\n\x07receipt\x18\x03 \x01(\x0b\x32\x13.ratchet.v1.Receipt\x12\x16\n\x0esigned_receipt\x18\x04 \x01(\t\"M\n\x15GenerateStreamRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32\x1b.ratchet.v1.GenerateRequestB\x06\xbaH\x03\xc8\x01\x01\"[\n\x16GenerateStreamResponse\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12(\n\x04\x64one\x18\x02 \x01(\x0b\x32\x18.ratchet.v1.GenerateDoneH\x00\x42\x07\n\x05\x65vent\"}\n\x0cGenerateDone\x12/\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x18.ratchet.v1.FinishReason\x12$\n\x07receipt\x18\x02 \x01(\x0b\x32\x13.ratchet.v1.Receipt\x12\x16\n\x0esigned_receipt\x18\x03 \x01(\t*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03*k\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x12\n\x0ePRIORITY_BATCH\x10\x02\x12\x17\n\x13PRIORITY_EVALUATION\x10\x03*\xa2\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1f\n\x1b\x46INISH_REASON_BLOCKED_INPUT\x10\x03\x12 \n\x1c\x46INISH_REASON_BLOCKED_OUTPUT\x10\x04\x32\xb4\x01\n\x10InferenceService\x12\x45\n\x08Generate\x12\x1b.ratchet.v1.GenerateRequest\x1a\x1c.ratchet.v1.GenerateResponse\x12Y\n\x0eGenerateStream\x12!.ratchet.v1.GenerateStreamRequest\x1a\".ratchet.v1.GenerateStreamResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,6 +51,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLING'].fields_by_name['stop']._serialized_options = b'\272H\r\222\001\n\020\010\"\006r\004\020\001\030@'
   _globals['_SAMPLING'].fields_by_name['repetition_penalty']._loaded_options = None
   _globals['_SAMPLING'].fields_by_name['repetition_penalty']._serialized_options = b'\272H\014\n\n\035\000\000\000@-\000\000\000?'
+  _globals['_STRUCTUREDOUTPUT'].oneofs_by_name['form']._loaded_options = None
+  _globals['_STRUCTUREDOUTPUT'].oneofs_by_name['form']._serialized_options = b'\272H\002\010\001'
+  _globals['_STRUCTUREDOUTPUT'].fields_by_name['json_schema']._loaded_options = None
+  _globals['_STRUCTUREDOUTPUT'].fields_by_name['json_schema']._serialized_options = b'\272H\010r\006\020\002\030\200\200\001'
+  _globals['_STRUCTUREDOUTPUT'].fields_by_name['regex']._loaded_options = None
+  _globals['_STRUCTUREDOUTPUT'].fields_by_name['regex']._serialized_options = b'\272H\007r\005\020\001\030\200\010'
+  _globals['_CHOICES'].fields_by_name['texts']._loaded_options = None
+  _globals['_CHOICES'].fields_by_name['texts']._serialized_options = b'\272H\020\222\001\r\010\001\020@\"\007r\005\020\001\030\200\002'
   _globals['_GENERATEREQUEST'].oneofs_by_name['input']._loaded_options = None
   _globals['_GENERATEREQUEST'].oneofs_by_name['input']._serialized_options = b'\272H\002\010\001'
   _globals['_GENERATEREQUEST'].fields_by_name['prompt']._loaded_options = None
@@ -71,28 +79,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATEREQUEST'].fields_by_name['conversation_id']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_GENERATESTREAMREQUEST'].fields_by_name['request']._loaded_options = None
   _globals['_GENERATESTREAMREQUEST'].fields_by_name['request']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_ROLE']._serialized_start=1478
-  _globals['_ROLE']._serialized_end=1558
-  _globals['_PRIORITY']._serialized_start=1560
-  _globals['_PRIORITY']._serialized_end=1667
-  _globals['_FINISHREASON']._serialized_start=1670
-  _globals['_FINISHREASON']._serialized_end=1832
+  _globals['_ROLE']._serialized_start=1723
+  _globals['_ROLE']._serialized_end=1803
+  _globals['_PRIORITY']._serialized_start=1805
+  _globals['_PRIORITY']._serialized_end=1912
+  _globals['_FINISHREASON']._serialized_start=1915
+  _globals['_FINISHREASON']._serialized_end=2077
   _globals['_MESSAGE']._serialized_start=96
   _globals['_MESSAGE']._serialized_end=179
   _globals['_CONVERSATION']._serialized_start=181
   _globals['_CONVERSATION']._serialized_end=247
   _globals['_SAMPLING']._serialized_start=250
-  _globals['_SAMPLING']._serialized_end=591
-  _globals['_GENERATEREQUEST']._serialized_start=594
-  _globals['_GENERATEREQUEST']._serialized_end=1031
-  _globals['_GENERATERESPONSE']._serialized_start=1034
-  _globals['_GENERATERESPONSE']._serialized_end=1177
-  _globals['_GENERATESTREAMREQUEST']._serialized_start=1179
-  _globals['_GENERATESTREAMREQUEST']._serialized_end=1256
-  _globals['_GENERATESTREAMRESPONSE']._serialized_start=1258
-  _globals['_GENERATESTREAMRESPONSE']._serialized_end=1349
-  _globals['_GENERATEDONE']._serialized_start=1351
-  _globals['_GENERATEDONE']._serialized_end=1476
-  _globals['_INFERENCESERVICE']._serialized_start=1835
-  _globals['_INFERENCESERVICE']._serialized_end=2015
+  _globals['_SAMPLING']._serialized_end=648
+  _globals['_STRUCTUREDOUTPUT']._serialized_start=651
+  _globals['_STRUCTUREDOUTPUT']._serialized_end=789
+  _globals['_CHOICES']._serialized_start=791
+  _globals['_CHOICES']._serialized_end=836
+  _globals['_GENERATEREQUEST']._serialized_start=839
+  _globals['_GENERATEREQUEST']._serialized_end=1276
+  _globals['_GENERATERESPONSE']._serialized_start=1279
+  _globals['_GENERATERESPONSE']._serialized_end=1422
+  _globals['_GENERATESTREAMREQUEST']._serialized_start=1424
+  _globals['_GENERATESTREAMREQUEST']._serialized_end=1501
+  _globals['_GENERATESTREAMRESPONSE']._serialized_start=1503
+  _globals['_GENERATESTREAMRESPONSE']._serialized_end=1594
+  _globals['_GENERATEDONE']._serialized_start=1596
+  _globals['_GENERATEDONE']._serialized_end=1721
+  _globals['_INFERENCESERVICE']._serialized_start=2080
+  _globals['_INFERENCESERVICE']._serialized_end=2260
 # @@protoc_insertion_point(module_scope)

@@ -23,6 +23,7 @@ __all__ = [
     "Engine",
     "EngineRequest",
     "EngineStatus",
+    "Form",
     "LogProb",
     "Message",
     "RestartReport",
@@ -58,6 +59,21 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """The form that an answer must have; one of them is set.
+
+    Attributes:
+        json_schema: A JSON Schema, as JSON.
+        regex: A regular expression that the whole answer matches.
+        choices: The texts that may be answered.
+    """
+
+    json_schema: str = ""
+    regex: str = ""
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are chosen.
 
@@ -70,6 +86,7 @@ class Sampling:
         stop: Texts that end the answer; not part of it.
         repetition_penalty: 1 is none.
         ignore_eos: Go on to max_tokens (benchmarks).
+        form: The form that the answer must have; None: any.
     """
 
     max_tokens: int = 256
@@ -80,6 +97,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     repetition_penalty: float = 1.0
     ignore_eos: bool = False
+    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True)

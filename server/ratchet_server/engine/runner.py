@@ -122,9 +122,14 @@ class RequestRunner:
             raise PromptTooLong(len(token_ids) + more, self._settings.max_model_len)
 
     def _params(self, sampling: Sampling, prompt_tokens: int) -> Any:
-        from vllm.sampling_params import RequestOutputKind, SamplingParams
+        from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
+        form = sampling.form
         return SamplingParams(
+            structured_outputs=form
+            and StructuredOutputsParams(
+                json=form.json_schema or None, regex=form.regex or None, choice=list(form.choices) or None
+            ),
             max_tokens=min(sampling.max_tokens, self._settings.max_model_len - prompt_tokens),
             temperature=sampling.temperature,
             top_p=sampling.top_p,

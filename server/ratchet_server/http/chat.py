@@ -5,6 +5,7 @@ What cannot be honoured is refused with its name; nothing a caller set is silent
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -62,6 +63,43 @@ class StreamOptions(_Strict):
     include_usage: bool = False
 
 
+class _Schema(_Strict):
+    name: str = ""
+    description: str = ""
+    strict: bool = True
+    schema_: dict[str, Any] = Field(alias="schema")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, values: Any) -> Any:
+        # Empty is a schema too: anything.
+        return {"schema": {}} | values if isinstance(values, dict) else values
+
+
+class _ResponseFormat(_Strict):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: _Schema | None = None
+
+    @model_validator(mode="after")
+    def _belongs(self) -> _ResponseFormat:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("json_schema belongs to the type json_schema, and to no other")
+        return self
+
+
+class _StructuredOutputs(_Strict):
+    """As vLLM's own servers take them."""
+
+    regex: str = ""
+    choice: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one(self) -> _StructuredOutputs:
+        if bool(self.regex) == bool(self.choice):
+            raise ValueError("give regex or choice, one of them")
+        return self
+
+
 def _unit(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -86,7 +124,9 @@ class ChatRequest(_Strict):
     store: Literal[False] = False
     presence_penalty: Literal[0] = 0
     frequency_penalty: Literal[0] = 0
+    response_format: _ResponseFormat | None = None
     # Beyond OpenAI's: as in GenerateRequest and Sampling of the contract.
+    structured_outputs: _StructuredOutputs | None = None
     top_k: int | None = None
     repetition_penalty: float | None = None
     rail_profile: str = ""
@@ -134,4 +174,20 @@ def to_contract(chat: ChatRequest, request_id: str) -> pb.GenerateRequest:
             except ValueError:
                 raise FieldsInvalid([(f"sampling.{name}", f"{value} is out of range")]) from None
     request.sampling.stop.extend(chat.stop)
+    if (chat.response_format and chat.response_format.type != "text") or chat.structured_outputs:
+        _set_form(request.sampling.structured_output, chat)
     return request
+
+
+def _set_form(form: pb.StructuredOutput, chat: ChatRequest) -> None:
+    wanted, own = chat.response_format, chat.structured_outputs
+    if wanted is not None and wanted.type != "text":
+        if own is not None:
+            raise FieldsInvalid([("structured_outputs", "response_format asks for another form")])
+        schema = wanted.json_schema.schema_ if wanted.json_schema else {"type": "object"}
+        form.json_schema = json.dumps(schema)
+    elif own is not None:
+        if own.regex:
+            form.regex = own.regex
+            return
+        form.choices.texts.extend(own.choice)

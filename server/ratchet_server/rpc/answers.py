@@ -6,6 +6,7 @@ have rails, receipts or signatures of its own. Must not know how messages travel
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -16,8 +17,9 @@ from ratchet.v1 import common_pb2
 from ratchet.v1 import inference_pb2 as pb
 from ratchet_adapters.provenance.receipts import sign_receipt
 from ratchet_adapters.provenance.signing import Signer
-from ratchet_server.engine.engine import Sampling
+from ratchet_server.engine.engine import Form, Sampling
 from ratchet_server.rpc import convert
+from ratchet_server.rpc.errors import FieldsInvalid
 from ratchet_server.serving.base_model import BaseModel
 from ratchet_server.serving.entrance import Path
 from ratchet_server.serving.exchange import BATCH, EVALUATION, INTERACTIVE, Finished, Request
@@ -119,4 +121,20 @@ class Answers:
             seed=wire.seed if wire.HasField("seed") else None,
             stop=tuple(wire.stop),
             repetition_penalty=wire.repetition_penalty if wire.HasField("repetition_penalty") else 1.0,
+            form=_form(wire.structured_output) if wire.HasField("structured_output") else None,
         )
+
+
+def _form(wire: pb.StructuredOutput) -> Form:
+    if wire.json_schema:
+        _check_schema(wire.json_schema)
+    return Form(wire.json_schema, wire.regex, tuple(wire.choices.texts))
+
+
+def _check_schema(text: str) -> None:
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FieldsInvalid([("sampling.structured_output.json_schema", f"not JSON: {error}")]) from None
+    if not isinstance(schema, dict):
+        raise FieldsInvalid([("sampling.structured_output.json_schema", "must be a JSON object")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import httpx
 import openai
@@ -10,6 +11,7 @@ import pytest
 from tests.unit.front.conftest import Script, Serve
 
 from ratchet_adapters.registry import AdapterNotFound
+from ratchet_server.engine.engine import Form
 from ratchet_server.engine.errors import PromptTooLong
 from ratchet_server.serving.errors import RailFailed
 
@@ -146,3 +148,28 @@ async def test_what_is_not_a_chat_is_refused_in_the_same_form(serve: Serve) -> N
         unknown = await http.post("/v1/embeddings", json={})
         assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_url")
         assert (await http.get("/health")).json() == {"serving": True}
+
+
+async def test_the_form_of_an_answer_reaches_the_engine(serve: Serve) -> None:
+    async with serve() as served, served.openai() as api:
+        schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+        for given, form in (
+            ({"response_format": {"type": "json_object"}}, Form(json_schema='{"type": "object"}')),
+            (
+                {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}},
+                Form(json_schema=json.dumps(schema)),
+            ),
+            ({"extra_body": {"structured_outputs": {"choice": ["a", "b"]}}}, Form(choices=("a", "b"))),
+            ({"extra_body": {"structured_outputs": {"regex": "a+"}}}, Form(regex="a+")),
+            ({"response_format": {"type": "text"}}, None),
+            ({}, None),
+        ):
+            await api.chat.completions.create(model="ratchet", messages=ASKED, **given)
+            assert served.script.asked[-1].sampling.form == form
+        for wrong in ({"response_format": {"type": "json_schema"}}, {"response_format": {"type": "xml"}}):
+            with pytest.raises(openai.BadRequestError, match="response_format"):
+                await api.chat.completions.create(model="ratchet", messages=ASKED, **wrong)
+    async with serve() as served, served.client() as client:
+        await client.generate("Hi", json_schema=schema, timeout=5)
+        await client.generate("Hi", choices=["a"], timeout=5)
+        assert [r.sampling.form for r in served.script.asked] == [Form(json.dumps(schema)), Form(choices=("a",))]
