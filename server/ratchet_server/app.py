@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from ratchet_adapters.artifacts import ArtifactStore, open_store
 from ratchet_adapters.flags import FlagStore
+from ratchet_adapters.flags.containment import ContainmentStore
 from ratchet_adapters.provenance.settings import SigningPolicy
 from ratchet_adapters.provenance.signing import Ed25519Signer, Signer
 from ratchet_adapters.provenance.verification import check_policy, verify_adapter
@@ -31,6 +32,7 @@ from ratchet_server.routing.intake import Intake
 from ratchet_server.routing.router import Router
 from ratchet_server.routing.swap import Swaps, Verify
 from ratchet_server.rpc.adapters import AdapterService
+from ratchet_server.rpc.containment import ContainmentService
 from ratchet_server.rpc.engine import EngineService
 from ratchet_server.rpc.errors import status_name
 from ratchet_server.rpc.feedback import FeedbackService
@@ -39,6 +41,7 @@ from ratchet_server.rpc.learning import LearningService
 from ratchet_server.rpc.rails import RailService
 from ratchet_server.rpc.server import RpcServer, Servicers
 from ratchet_server.serving.base_model import BaseModel
+from ratchet_server.serving.containing import Containing
 from ratchet_server.serving.generation import EngineGenerate
 from ratchet_server.serving.path import RequestPath
 from ratchet_server.serving.rollout import RolloutReport, watch_rollout
@@ -170,9 +173,13 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         capture = Capture(flags, settings.capture, metrics.flag)
         arms = ArmCounter(registry)
         shadow = Shadow(engine, swaps, scores, arms, metrics.rollouts)
+        contained = ContainmentStore(registry.database)
+        containing = Containing(contained, pool, generate, metrics.triage)
+        await containing.refresh()
         path = RequestPath(
-            engine, router, swaps, profiles, scores, capture, metrics, status_name, arms=arms, shadow=shadow
-        )
+            engine, router, swaps, profiles, scores, capture, metrics, status_name,
+            arms=arms, shadow=shadow, instant=containing.rail,
+        )  # fmt: skip
         intake = Intake(
             registry,
             artifacts,
@@ -190,6 +197,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
                 learning=LearningService(registry),
                 engine=EngineService(registry, engine, router, swaps, base, profiles),
                 rails=RailService(loader),
+                containments=ContainmentService(contained, containing),
             ),
         )
         await rpc.start()
@@ -216,6 +224,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         seconds = settings.routing.rollout_seconds
         for name, work in (
             ("shadow", shadow.run()),
+            ("containments", containing.watch(settings.routing.poll_seconds, lambda: router.routing.champion)),
             ("rollout", watch_rollout(registry, router, swaps, arms, report, seconds=seconds)),
         ):
             task = asyncio.create_task(work, name=name)

@@ -17,8 +17,9 @@ from ratchet_server.observability.metrics import Metrics
 from ratchet_server.rails.gate import Blocked, decided, nothing
 from ratchet_server.rails.gate import Finished as GateFinished
 from ratchet_server.rails.gate import Released as GateReleased
+from ratchet_server.rails.instant import InstantRail
 from ratchet_server.rails.profile import Profile
-from ratchet_server.rails.profiles import RailProfiles
+from ratchet_server.rails.profiles import OFF_PROFILE, RailProfiles
 from ratchet_server.rails.verdict import ALLOWED, Decision, Outcome, Verdict
 from ratchet_server.routing.router import Route, Router
 from ratchet_server.routing.sticky import Sticky, sticky
@@ -70,9 +71,11 @@ class RequestPath:
         *,
         arms: ArmCounter | None = None,
         shadow: Shadow | None = None,
+        instant: InstantRail | None = None,
     ) -> None:
         """`status_name`: the name under which clients see an error, for counting errors as they do.
 
+        `instant`: blocks repeats of contained flags, whatever the profile; None: there are none.
         `arms` and `shadow`: who compares a candidate with the champion; None: nobody does.
         """
         self._engine = engine
@@ -82,6 +85,7 @@ class RequestPath:
         self._scores = scores
         self._capture = capture
         self._metrics = metrics
+        self._instant = instant
         self._status_name = status_name
         self._comparison = Comparison(arms, shadow, metrics.rollouts)
 
@@ -132,8 +136,11 @@ class RequestPath:
 
         async def input_rails() -> Decision:
             nonlocal input_decision, input_ms, request
-            input_decision, admitted = await profile.admit(request.messages)
-            request = replace(request, messages=admitted)
+            input_decision = await self._contained(request, route, profile)
+            if input_decision.outcome is Outcome.ALLOW:
+                decision, admitted = await profile.admit(request.messages)
+                request = replace(request, messages=admitted)
+                input_decision = decision.after(input_decision)
             input_ms = tally.since() * 1e3
             return input_decision
 
@@ -165,6 +172,14 @@ class RequestPath:
             tally.finish_reason = f"blocked_{blocked.direction.value.lower()}"
         yield await self._finish(
             request, route, profile, tally, verdicts, {**input_decision.scores, **output.scores}, input_ms
+        )
+
+    async def _contained(self, request: Request, route: Route, profile: Profile) -> Decision:
+        # What is evaluated with the rails off has to reach the model.
+        if self._instant is None or (request.priority >= EVALUATION and profile.name == OFF_PROFILE):
+            return ALLOWED
+        return await self._instant.check(
+            request.messages, tenant=request.tenant, profile=profile.name, adapter=route.digest
         )
 
     async def _deltas(self, request: Request, route: Route, tally: _Tally) -> AsyncIterator[str]:
