@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ratchet_adapters.flags import Exchange
@@ -20,6 +20,7 @@ from ratchet_server.rails.gate import Released as GateReleased
 from ratchet_server.rails.instant import InstantRail
 from ratchet_server.rails.profile import Profile
 from ratchet_server.rails.profiles import OFF_PROFILE, RailProfiles
+from ratchet_server.rails.runner import CIRCUIT_OPEN
 from ratchet_server.rails.verdict import ALLOWED, Decision, Outcome, Verdict
 from ratchet_server.routing.router import Route, Router
 from ratchet_server.routing.sticky import Sticky, sticky
@@ -29,30 +30,9 @@ from ratchet_server.serving.errors import RailFailed
 from ratchet_server.serving.exchange import EVALUATION, Finished, Released, Request, Timings
 from ratchet_server.serving.scoring import ExchangeScores
 from ratchet_server.serving.shadow import Shadow
+from ratchet_server.serving.tally import Tally
 from ratchet_server.traffic.arms import ArmCounter
 from ratchet_server.traffic.capture import Capture
-
-
-@dataclass
-class _Tally:
-    """What one request has seen so far."""
-
-    started: float = field(default_factory=time.perf_counter)
-    finish_reason: str = "stop"
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    token_times: list[float] = field(default_factory=list)
-    first_text: float | None = None
-    text: str = ""
-    generated: str = ""
-    counted: bool = False
-
-    def since(self) -> float:
-        return time.perf_counter() - self.started
-
-    def gaps(self) -> list[float]:
-        """Seconds between tokens as the engine delivered them."""
-        return [b - a for a, b in zip(self.token_times, self.token_times[1:], strict=False)]
 
 
 class RequestPath:
@@ -103,7 +83,7 @@ class RequestPath:
         except Exception as error:
             self._metrics.request_failed(request.adapter, request.profile, self._status_name(error), started=False)
             raise
-        tally = _Tally()
+        tally = Tally()
         self._metrics.request_started(route.digest, profile.name)
         try:
             with self._router.serving(route), self._profiles.holding(profile):
@@ -129,7 +109,7 @@ class RequestPath:
         return route
 
     async def _serve(
-        self, request: Request, route: Route, profile: Profile, tally: _Tally
+        self, request: Request, route: Route, profile: Profile, tally: Tally
     ) -> AsyncIterator[Released | Finished]:
         input_decision = ALLOWED
         input_ms = 0.0
@@ -166,6 +146,7 @@ class RequestPath:
             await gate.aclose()
         verdicts = _merge(input_decision.verdicts, output.verdicts)
         self._count_verdicts(route.digest, profile.name, verdicts)
+        self._metrics.triage.saved("triage", len(input_decision.skipped))
         if blocked is not None:
             if blocked.decision.outcome is Outcome.FAILED:
                 raise RailFailed([v.rail for v in verdicts if v.outcome is Outcome.FAILED and v.enforced])
@@ -182,7 +163,7 @@ class RequestPath:
             request.messages, tenant=request.tenant, profile=profile.name, adapter=route.digest
         )
 
-    async def _deltas(self, request: Request, route: Route, tally: _Tally) -> AsyncIterator[str]:
+    async def _deltas(self, request: Request, route: Route, tally: Tally) -> AsyncIterator[str]:
         chunks = self._engine.generate(
             EngineRequest(
                 request_id=request.request_id,
@@ -212,7 +193,7 @@ class RequestPath:
         request: Request,
         route: Route,
         profile: Profile,
-        tally: _Tally,
+        tally: Tally,
         verdicts: tuple[Verdict, ...],
         seen: dict[str, float],
         input_ms: float,
@@ -260,7 +241,10 @@ class RequestPath:
         return done
 
     def _count_verdicts(self, adapter: str, profile: str, verdicts: tuple[Verdict, ...]) -> None:
+        self._metrics.triage.saved("cache", sum(v.cached for v in verdicts))
         for v in verdicts:
+            if v.reason == CIRCUIT_OPEN:
+                self._metrics.triage.circuit_refused()
             count = self._metrics.shadow_rail_verdict if v.shadow else self._metrics.rail_verdict
             count(
                 profile=profile,
@@ -287,7 +271,7 @@ def _merge(first: tuple[Verdict, ...], second: tuple[Verdict, ...]) -> tuple[Ver
     return first + tuple(v for v in second if (v.direction, v.rail) not in known)
 
 
-def _exchange(request: Request, done: Finished, tally: _Tally) -> Exchange:
+def _exchange(request: Request, done: Finished, tally: Tally) -> Exchange:
     return Exchange(
         request_id=request.request_id,
         messages=request.messages,
