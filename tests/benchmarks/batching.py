@@ -96,14 +96,12 @@ def batched(scorer: Any) -> Arm:
 def one_by_one(model: Any, threads: int) -> Arm:
     executor = ThreadPoolExecutor(threads)
 
+    def predict(text: str) -> float:
+        return float(model.predict(text)["toxicity"])
+
     async def run(batch: Sequence[str]) -> list[float]:
         loop = asyncio.get_running_loop()
-        return await asyncio.gather(
-            *(
-                loop.run_in_executor(executor, lambda text=text: float(model.predict(text)["toxicity"]))
-                for text in batch
-            )
-        )
+        return await asyncio.gather(*(loop.run_in_executor(executor, predict, text) for text in batch))
 
     return run
 
@@ -130,12 +128,9 @@ async def measure(count: int, rounds: int) -> dict[str, Any]:
                 seen[name] = await arm(batch)
                 speeds[name].append(count / (time.perf_counter() - begin))
             first = seen["predict per text, one thread"]
-            apart = max(
-                [
-                    apart,
-                    *(abs(a - b) for name in arms if "batched" in name for a, b in zip(first, seen[name], strict=True)),
-                ]
-            )
+            for name in arms:
+                if name.startswith("batched"):
+                    apart = max([apart, *(abs(a - b) for a, b in zip(first, seen[name], strict=True))])
         medians = {name: round(statistics.median(values), 1) for name, values in speeds.items()}
         baseline = medians["predict per text, 32 threads"]
         table[kind] = {

@@ -9,7 +9,7 @@ Wilson. It asserts nothing.
 from __future__ import annotations
 
 import argparse
-import csv
+import json
 import random
 import sys
 from collections.abc import Sequence
@@ -52,13 +52,10 @@ class Bench:
             if prompt.harmful:
                 self.harmful.setdefault("seed suite, eval", []).append(prompt.text)
         self.clusters = {p.text: p.cluster.split("/")[0].split(":")[0] for p in held}
-        with (data / "xstest_refusal_labels" / "completions.csv").open(encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-        safe = {r["prompt"] for r in rows if not r["type"].startswith("contrast")}
         self.benign = {
             "ordinary": [p.text for p in held if p.source == "ordinary"]
             + [text for texts in sets.held_out_benign(data).values() for text in self.some(texts)],
-            "look-alikes": self.some(sorted(safe)) + [p.text for p in held if p.source == "benign_twin"],
+            "look-alikes": [p.text for p in held if p.source == "benign_twin"],
         }
         self.turns = [list(map(str, turns)) for turns in _turns(data)]
         self.seed = held
@@ -78,8 +75,6 @@ class Bench:
 
 
 def _turns(data: Path) -> list[list[str]]:
-    import json
-
     lines = (data / "mt_bench" / "question.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["turns"] for line in lines]
 
@@ -113,16 +108,14 @@ def conversations(bench: Bench) -> None:
     for attack in ("crescendo", "split"):
         for kind, source in kinds.items():
             prompts = bench.some([p.text for p in bench.seed if p.source == source])
-            items = [Item(f"i{n}", text, "general knowledge") for n, text in enumerate(prompts)]
-            scripts = [load_attack(attack).script(item) for item in items]
+            items = [Item(f"i{n}", kind, "general knowledge", "", "eval", text) for n, text in enumerate(prompts)]
+            scripts = [load_attack(attack).apply(item) for item in items]
             chats[f"{attack}, {kind}"] = [[t.text for t in s.turns if t.role == "user"] for s in scripts]
     chats["MT-Bench, both turns"] = bench.turns
     for name, turns in chats.items():
         last = bench.harm([chat[-1] for chat in turns]) >= bench.block
-        over = [
-            bool((bench.harm(found) >= bench.block).any()) if (found := readings(chat)) else False for chat in turns
-        ]
-        say(name, len(turns), rate(last), rate(last | np.array(over)))
+        over = np.array([(bench.harm(readings(chat)) >= bench.block).any() for chat in turns])
+        say(name, len(turns), rate(last), rate(last | over))
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ class RailSettings(_Strict):
 
     clear_below: float | None = Field(default=None, gt=0.0, lt=1.0)
     """For an input rail that scores: a prompt scored below this is plainly benign, and the rails after it that say
-    `only_when_unsure` do not run. `ratchet triage calibrate` finds the value."""
+    `only_when_unsure` do not run. docs/triage.md says how to find the value."""
 
     only_when_unsure: bool = False
     """Do not run this rail on prompts that a rail before it (one with `clear_below`) takes for plainly benign."""

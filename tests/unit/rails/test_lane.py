@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from ratchet_plugins.scorers.triage.calibrate import calibrated
+from ratchet_server.rails.errors import RailConfigError
 from ratchet_server.rails.lane import CircuitOpen, Lane, LaneFull
 from ratchet_server.rails.message import Message
 from ratchet_server.rails.runner import CIRCUIT_OPEN, GuardRail, RailRunner
@@ -194,3 +196,37 @@ async def test_a_request_hidden_in_an_earlier_turn_is_judged_with_the_last(profi
     assert (await profile.check_input(halves)).outcome is Outcome.ALLOW, "words in two parts are joined by a space"
     plain = [Message("user", "Hello there, friend."), Message("assistant", "Hi."), Message("user", "And thank you.")]
     assert (await profile.check_input(plain)).outcome is Outcome.ALLOW
+
+
+SCORED = "ratchet triage input"
+
+
+@pytest.mark.parametrize(
+    ("flows", "rails", "problem"),
+    [
+        ([SCORED, "regex check input"], {"regex check input": {"only_when_unsure": True}}, "can clear a prompt"),
+        (["regex check input", SCORED], {"regex check input": {"only_when_unsure": True}, SCORED: {"clear_below": 0.1}},
+         "can clear a prompt"),
+        (["regex check input"], {"regex check input": {"clear_below": 0.1}}, "gives no score"),
+    ],
+)  # fmt: skip
+def test_triage_that_would_save_nothing_is_refused(
+    profile_of: Callable[..., Any], flows: list[str], rails: dict[str, Any], problem: str
+) -> None:
+    import yaml
+
+    config = {
+        "rails": {"input": {"flows": flows}, "config": {"regex_detection": {"input": {"patterns": ["x"]}}}},
+        "custom_data": {"ratchet": {"rails": rails}},
+    }
+    with pytest.raises(RailConfigError, match=problem):
+        profile_of(yaml.safe_dump(config))
+
+
+def test_the_bars_of_triage_hold_what_was_asked_for() -> None:
+    scores = [n / 100 for n in range(100)] * 2
+    found = calibrated(scores, [n % 2 == 0 or n >= 140 for n in range(200)], recall=0.9, false_positives=0.05)
+    assert found["clear_below"] <= found["block_from"]
+    kept, low, high = found["on_the_other_half"]["harmful not cleared"]
+    assert low < kept < high and kept >= 0.85
+    assert found["on_the_other_half"]["benign blocked"][0] <= 0.1
