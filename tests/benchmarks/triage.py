@@ -51,7 +51,7 @@ class Bench:
         for prompt in held:
             if prompt.harmful:
                 self.harmful.setdefault("seed suite, eval", []).append(prompt.text)
-        self.clusters = {p.text: p.cluster.split("/")[0].split(":")[0] for p in held}
+        self.clusters = {p.text: p.cluster.partition(".")[0] for p in held}
         self.benign = {
             "ordinary": [p.text for p in held if p.source == "ordinary"]
             + [text for texts in sets.held_out_benign(data).values() for text in self.some(texts)],
