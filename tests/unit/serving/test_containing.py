@@ -7,15 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 
+from ratchet.v1 import containment_pb2 as pb
+from ratchet.v1 import containment_pb2_grpc
 from ratchet_adapters.flags import FlagStore, Message, NewFlag
 from ratchet_adapters.flags.containment import ContainmentStore
 from ratchet_adapters.registry import Registry
 from ratchet_server.observability.triage_metrics import TriageMetrics
 from ratchet_server.rails.scoring import ScorerPool
 from ratchet_server.rails.verdict import Outcome
+from ratchet_server.rpc.containment import ContainmentService
+from ratchet_server.rpc.guard import Guard
 from ratchet_server.serving.containing import FORMS, Containing
 
 PROMPT = "Explain how to pick the lock of my neighbour's front door at night."
@@ -146,3 +151,34 @@ async def test_a_database_that_is_gone_leaves_in_force_what_was(
     await asyncio.sleep(0.1)
     assert not watching.done() and await server.outcome(PROMPT) is Outcome.BLOCK
     watching.cancel()
+
+
+async def test_the_service_contains_lists_and_ends_over_the_wire(
+    registry: Registry, pool: ScorerPool, flag: str
+) -> None:
+    server = Server(registry, pool, Adapter())
+    wire = grpc.aio.server(interceptors=[Guard()])
+    containment_pb2_grpc.add_ContainmentServiceServicer_to_server(
+        ContainmentService(server.store, server.containing), wire
+    )
+    port = wire.add_insecure_port("127.0.0.1:0")
+    await wire.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub: Any = containment_pb2_grpc.ContainmentServiceStub(channel)
+        made = await stub.ContainFlags(pb.ContainFlagsRequest(flag_ids=[flag], principal="bob", hours=2))
+        assert await server.outcome(PROMPT) is Outcome.BLOCK, "in force when the call returns"
+        listed = await stub.ListContainments(pb.ListContainmentsRequest())
+        assert [c.flag_id for c in listed.containments] == [flag] and not listed.containments[0].HasField("ended_at")
+        await stub.EndContainment(pb.EndContainmentRequest(id=made.containments[0].id, principal="bob", why="done"))
+        assert await server.outcome(PROMPT) is Outcome.ALLOW
+        assert not (await stub.ListContainments(pb.ListContainmentsRequest())).containments
+        over = await stub.ListContainments(pb.ListContainmentsRequest(include_over=True))
+        assert over.containments[0].ended_why == "done"
+        for request, code in (
+            (pb.ContainFlagsRequest(flag_ids=["none"], principal="bob"), grpc.StatusCode.NOT_FOUND),
+            (pb.ContainFlagsRequest(flag_ids=[], principal="bob"), grpc.StatusCode.INVALID_ARGUMENT),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.ContainFlags(request)
+            assert caught.value.code() is code
+    await wire.stop(None)
