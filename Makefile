@@ -2,7 +2,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve check bench bench-learning bench-gate protos lock format clean
+.PHONY: help setup demo test serve check bench bench-learning bench-gate bench-rails protos lock format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ check: setup ## ruff, mypy strict, import-linter, buf lint / format / breaking
 	$(BIN)/buf breaking --against proto/baseline.binpb
 
 bench: setup ## benchmarks: ratios taken side by side
-	@for b in tests/benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b; done
+	@for b in $(filter-out tests/benchmarks/triage.py,$(wildcard tests/benchmarks/*.py)); do echo "== $$b"; $(BIN)/python $$b; done
 
 bench-learning: setup ## every training method against its yardstick, and beside TRL's trainers; about an hour
 	@$(BIN)/python -m tests.benchmarks.learning
@@ -36,6 +36,12 @@ bench-learning: setup ## every training method against its yardstick, and beside
 bench-gate: setup ## size and power of the gate's tests, detection delay of rollouts, simulated
 	@$(BIN)/python tests/benchmarks/gate.py
 	@$(BIN)/python tests/benchmarks/rollout.py
+
+bench-rails: setup ## what rails cost beside NeMo's LLMRails, batching beside Detoxify, what triage finds (DATA=folder of public sets)
+	@$(BIN)/python tests/benchmarks/rails_overhead.py --nemo --scorers
+	@$(BIN)/python tests/benchmarks/batching.py
+	@if [ -n "$(DATA)" ]; then $(BIN)/python tests/benchmarks/triage.py --data "$(DATA)"; \
+		else echo "triage.py skipped: say DATA=folder"; fi
 
 protos: setup ## regenerate the stubs from proto/
 	@scripts/protos

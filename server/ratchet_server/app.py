@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from ratchet_adapters.access import KeyStore
 from ratchet_adapters.artifacts import ArtifactStore, open_store
 from ratchet_adapters.flags import FlagStore
+from ratchet_adapters.flags.containment import ContainmentStore
 from ratchet_adapters.provenance.settings import SigningPolicy
 from ratchet_adapters.provenance.signing import Ed25519Signer, Signer
 from ratchet_adapters.provenance.verification import check_policy, verify_adapter
@@ -36,6 +37,7 @@ from ratchet_server.routing.router import Router
 from ratchet_server.routing.swap import Swaps, Verify
 from ratchet_server.rpc.adapters import AdapterService
 from ratchet_server.rpc.answers import Answers
+from ratchet_server.rpc.containment import ContainmentService
 from ratchet_server.rpc.engine import EngineService
 from ratchet_server.rpc.errors import status_name
 from ratchet_server.rpc.feedback import FeedbackService
@@ -45,6 +47,7 @@ from ratchet_server.rpc.rails import RailService
 from ratchet_server.rpc.server import Servicers
 from ratchet_server.serving.admission import Admission
 from ratchet_server.serving.base_model import BaseModel
+from ratchet_server.serving.containing import Containing
 from ratchet_server.serving.entrance import Entrance
 from ratchet_server.serving.generation import EngineGenerate
 from ratchet_server.serving.health import Health
@@ -186,9 +189,12 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         capture = Capture(flags, settings.capture, metrics.flag)
         arms = ArmCounter(registry)
         shadow = Shadow(engine, swaps, scores, arms, metrics.rollouts)
+        contained = ContainmentStore(registry.database)
+        containing = Containing(contained, pool, generate, metrics.triage)
+        await containing.refresh()
         path = RequestPath(
             engine, router, swaps, profiles, scores, capture, metrics, status_name,
-            arms=arms, shadow=shadow, turns=EvaluationTurns(settings.evaluation),
+            arms=arms, shadow=shadow, turns=EvaluationTurns(settings.evaluation), instant=containing.rail,
         )  # fmt: skip
         intake = Intake(
             registry,
@@ -217,6 +223,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
                 learning=LearningService(registry),
                 engine=EngineService(registry, engine, router, swaps, base, profiles),
                 rails=RailService(loader),
+                containments=ContainmentService(contained, containing),
             ),
             answers,
             door,
@@ -248,6 +255,7 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         seconds = settings.routing.rollout_seconds
         for name, work in (
             ("shadow", shadow.run()),
+            ("containments", containing.watch(settings.routing.poll_seconds, lambda: router.routing.champion)),
             ("rollout", watch_rollout(registry, router, swaps, arms, report, seconds=seconds)),
         ):
             task = asyncio.create_task(work, name=name)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from ratchet_adapters.errors import AdaptersError
 
-__all__ = ["AlreadyReviewed", "ExchangeNotFound", "FlagError", "FlagNotFound"]
+__all__ = [
+    "AlreadyReviewed",
+    "ContainmentNotFound",
+    "ExchangeNotFound",
+    "FlagError",
+    "FlagNotFound",
+    "NotContainable",
+]
 
 
 class FlagError(AdaptersError):
@@ -37,3 +44,19 @@ class AlreadyReviewed(FlagError):
         self.flag_id = flag_id
         self.state = state
         self.reviewer = reviewer
+
+
+class NotContainable(FlagError):
+    """A flag cannot become an instant rail."""
+
+    def __init__(self, flag_id: str, why: str) -> None:
+        super().__init__(f"Flag {flag_id} cannot be contained: {why}")
+        self.flag_id = flag_id
+
+
+class ContainmentNotFound(FlagError):
+    """No containment has this id."""
+
+    def __init__(self, containment_id: str) -> None:
+        super().__init__(f"There is no containment {containment_id[:128]!r}. `ratchet flags contained` lists them.")
+        self.containment_id = containment_id

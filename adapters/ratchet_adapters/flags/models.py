@@ -1,4 +1,4 @@
-"""The tables of exchanges and flags, in the registry's database.
+"""The tables of exchanges, flags and containments, in the registry's database.
 
 It must not know what may be written when. A change here needs a migration.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ratchet_adapters.registry.columns import Instant, JsonText
 from ratchet_adapters.registry.models import Table
 
-__all__ = ["ExchangeRow", "FlagRow"]
+__all__ = ["ContainmentRow", "ExchangeRow", "FlagRow"]
 
 
 class ExchangeRow(Table):
@@ -57,3 +57,23 @@ class FlagRow(Table):
     review_note: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Instant)
     reviewed_at: Mapped[datetime | None] = mapped_column(Instant)
+
+
+class ContainmentRow(Table):
+    """An accepted flag whose repeats are blocked. Over once it has ended or expired."""
+
+    __tablename__ = "containments"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    flag_id: Mapped[str] = mapped_column(ForeignKey("flags.id"))
+    text: Mapped[Any] = mapped_column(JsonText)
+    tenant: Mapped[str] = mapped_column(String(64))
+    profile: Mapped[str] = mapped_column(String(64))
+    contained_by: Mapped[str] = mapped_column(String(128))
+    flagged_at: Mapped[datetime] = mapped_column(Instant)
+    contained_at: Mapped[datetime] = mapped_column(Instant)
+    expires_at: Mapped[datetime] = mapped_column(Instant, index=True)
+    first_blocked_at: Mapped[datetime | None] = mapped_column(Instant)
+    covered_by: Mapped[str] = mapped_column(String(71))
+    ended_at: Mapped[datetime | None] = mapped_column(Instant)
+    ended_why: Mapped[str] = mapped_column(Text)

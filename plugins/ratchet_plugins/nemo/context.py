@@ -1,7 +1,7 @@
 """What a host may tell the rails of this package about the check under way: how to score, and if more text follows.
 
-NeMo injects only its own collaborators into a rail action, so these two travel as context variables. A host that sets
-neither (a stock NeMo) gets scorers from the registry, run in a worker thread, and whole texts.
+NeMo injects only its own collaborators into a rail action, so these travel as context variables. A host that sets
+none of them (a stock NeMo) gets scorers from the registry, run in a worker thread, and whole texts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 from ratchet_plugins.scorers.registry import load_scorer
 from ratchet_plugins.scorers.scorer import Scorer
 
-__all__ = ["PARTIAL", "SCORING", "Scoring", "StandAloneScoring"]
+__all__ = ["PARTIAL", "SCORING", "TURNS", "Scoring", "StandAloneScoring"]
 
 
 class Scoring(Protocol):
@@ -48,5 +48,7 @@ class StandAloneScoring:
 
 
 SCORING: ContextVar[Scoring] = ContextVar("ratchet_scoring", default=StandAloneScoring())  # noqa: B039 - it has no state
+# What the user has said in all turns, oldest first; the last is the text under judgement. Empty: nobody told.
+TURNS: ContextVar[tuple[str, ...]] = ContextVar("ratchet_turns", default=())
 # True while the text of an answer is still being generated: what touches its end is not decided yet.
 PARTIAL: ContextVar[bool] = ContextVar("ratchet_partial_text", default=False)

@@ -9,13 +9,16 @@ from typing import Annotated
 import typer
 from rich.progress import track
 
-from ratchet.cli import flag_lines
+from ratchet.cli import containments, flag_lines
 from ratchet.cli.output import DEFAULT_ADDRESS, Address, Json, console, print_json, table
 from ratchet.client import Ratchet
 from ratchet.v1 import feedback_pb2 as pb
 from ratchet.v1 import inference_pb2
 
-app = typer.Typer(no_args_is_help=True, help="Submit, import, list and review flags.")
+app = typer.Typer(no_args_is_help=True, help="Submit, import, list, review and contain flags.")
+app.command("contain")(containments.contain)
+app.command("contained")(containments.contained)
+app.command("release")(containments.release)
 KINDS = ("HARMFUL", "TOXIC", "OVER_REFUSAL", "BIAS", "OTHER")
 Kind = Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")]
 

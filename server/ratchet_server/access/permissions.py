@@ -58,6 +58,12 @@ PERMISSIONS: dict[str, Permission] = {
     "/ratchet.v1.EngineService/Unload": _to(_OPS, _ADMIN, audited=True),
     "/ratchet.v1.EngineService/Score": _to(_OPS, _ADMIN),
     "/ratchet.v1.EngineService/GetStatus": _to(_REVIEWER, _OPS, _ADMIN),
+    "/ratchet.v1.RailService/ReloadProfiles": _to(_OPS, _ADMIN, audited=True),
+    "/ratchet.v1.RailService/ListProfiles": _to(_REVIEWER, _OPS, _ADMIN),
+    "/ratchet.v1.RailService/CheckText": _to(_REVIEWER, _OPS, _ADMIN),
+    "/ratchet.v1.ContainmentService/ContainFlags": _to(_REVIEWER, _OPS, _ADMIN, audited=True),
+    "/ratchet.v1.ContainmentService/ListContainments": _to(_REVIEWER, _OPS, _ADMIN),
+    "/ratchet.v1.ContainmentService/EndContainment": _to(_OPS, _ADMIN, audited=True),
     # The HTTP facade; a chat is checked as the RPC that it is.
     "GET /v1/models": _to(_APP, _REVIEWER, _OPS, _ADMIN),
     # Probes have no credentials, and the contract is public.

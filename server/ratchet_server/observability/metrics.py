@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from ratchet_server.observability.families import EngineFamilies, LearningFamilies, ServingFamilies, SwapFamilies
 from ratchet_server.observability.labels import OTHER, AdapterLabels, ProfileLabels, adapter_label
 from ratchet_server.observability.rollout_metrics import RolloutMetrics
+from ratchet_server.observability.triage_metrics import TriageMetrics
 
 __all__ = ["Metrics", "ProofOutcome", "SwapKind"]
 
@@ -41,6 +42,7 @@ class Metrics:
 
     Attributes:
         rollouts: What rollouts report.
+        triage: What triage and the instant rail report.
     """
 
     def __init__(self, registry: CollectorRegistry, *, max_adapters: int = 16, max_profiles: int = 16) -> None:
@@ -56,6 +58,7 @@ class Metrics:
         self._swap = SwapFamilies(registry)
         self._learning = LearningFamilies(registry)
         self.rollouts = RolloutMetrics(registry)
+        self.triage = TriageMetrics(registry)
         self._engine: EngineFamilies | None = None
         self._adapters = AdapterLabels(max_adapters)
         self._profiles = ProfileLabels(max_profiles)

@@ -18,6 +18,7 @@ from ratchet_plugins.nemo.errors import RailMisconfigured
 from ratchet_server.rails.configfolder import read_config_folder
 from ratchet_server.rails.gate import GuardedStream
 from ratchet_server.rails.generation import Generate
+from ratchet_server.rails.lane import Lane
 from ratchet_server.rails.message import Message, turn_to_judge
 from ratchet_server.rails.runner import GuardRail, RailRunner
 from ratchet_server.rails.scoring import ScorerPool
@@ -33,6 +34,8 @@ __all__ = ["Profile", "compile_profile", "compile_rails"]
 _RAIL_ANSWER_TOKENS = 8
 _PLAIN = "Hello, how are you today?"
 _MODEL_TIMEOUT_MS = 2_000
+# Names that always mean the same weights, as an alias does not.
+_FIXED_MODELS = frozenset({"base"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,7 @@ def compile_rails(valid: ValidConfig, catalog: Any, generate: Generate | None) -
     from ratchet_server.rails import nemo
 
     models = _models(valid.nemo, generate)
+    names = {model.model for model in valid.nemo.models}
     sides: dict[Direction, list[GuardRail]] = {direction: [] for direction in Direction}
     for flow in valid.flows:
         settings, surface = flow.settings, flow.surface
@@ -225,6 +229,10 @@ def compile_rails(valid: ValidConfig, catalog: Any, generate: Generate | None) -
             own_context=surface.asks_model,
             rewrites=settings.on_rewrite == "apply" and not settings.shadow,
             shadow=settings.shadow,
+            clear_below=settings.clear_below,
+            only_when_unsure=settings.only_when_unsure,
+            cacheable=surface.manifest != "regex" and (not surface.asks_model or _FIXED_MODELS.issuperset(names)),
+            lane=Lane(at_once=settings.max_running, break_after=settings.break_after, open_s=settings.break_ms / 1e3),
         )
         sides[flow.direction].append(rail)
     return sides

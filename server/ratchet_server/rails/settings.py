@@ -69,6 +69,22 @@ class RailSettings(_Strict):
     shadow: bool = False
     """Record what the rail says and let it stop nothing: for a new rail, until its would-have-blocked rate is known."""
 
+    clear_below: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """For an input rail that scores: a prompt scored below this is plainly benign, and the rails after it that say
+    `only_when_unsure` do not run. docs/triage.md says how to find the value."""
+
+    only_when_unsure: bool = False
+    """Do not run this rail on prompts that a rail before it (one with `clear_below`) takes for plainly benign."""
+
+    max_running: int = Field(default=64, ge=1, le=4_096)
+    """Checks of this rail at the same time; more wait, within their deadline."""
+
+    break_after: int = Field(default=8, ge=1, le=1_000)
+    """Failures in a row after which the rail is not asked for `break_ms`, and fails at once."""
+
+    break_ms: int = Field(default=5_000, ge=1, le=600_000)
+    """How long; then one check tries it."""
+
     unaudited: bool = False
     """Run a rail that is not known to fail closed (some of NeMo's allow the text when their service is down)."""
 

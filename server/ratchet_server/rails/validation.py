@@ -20,6 +20,7 @@ from ratchet_server.rails.idle import refuse_idle_rails
 from ratchet_server.rails.patterns import check_patterns
 from ratchet_server.rails.settings import RatchetSettings, Streaming
 from ratchet_server.rails.strictness import refuse_unknown_keys, spelling_hint
+from ratchet_server.rails.twostage import refuse_idle_triage
 
 __all__ = ["ValidConfig", "validate"]
 
@@ -95,6 +96,7 @@ def validate(folder: ConfigFolder, catalog: nemo.RailCatalog) -> ValidConfig:
     refuse_idle_classifiers(folder, flows)
     refuse_idle_rails(folder, flows)
     check_declared(folder, config, settings.streaming, flows)
+    refuse_idle_triage(folder, flows, parallel=bool(config.rails.input.parallel))
     streaming = settings.streaming.model_copy(update={"holdback_chars": holdback})
     return ValidConfig(folder, config, settings.model_copy(update={"streaming": streaming}), flows)
 

@@ -52,6 +52,7 @@ class Verdict:
         enforced: False for a FAILED rail that the operator set to fail open, and for every verdict of a shadow rail.
         shadow: The rail only watches: what it says is recorded, and stops nothing.
         rewrote: The rail let the text pass with some of it replaced.
+        cached: The rail did not run: it had judged the same text before.
         spans: Where in the judged text it found what it looks for, if it says.
     """
 
@@ -65,6 +66,7 @@ class Verdict:
     enforced: bool = True
     shadow: bool = False
     rewrote: bool = False
+    cached: bool = False
     spans: tuple[Span, ...] = ()
 
 
@@ -77,12 +79,14 @@ class Decision:
         verdicts: One per rail that ran, in the order of the configuration.
         scores: Classifier scores seen, by name: `input_<label>` for the prompt, `<label>` for the answer.
         rewritten: The judged text as the rails let it pass; None if they left it as it is.
+        skipped: Rails that did not have to run, because an earlier one took the prompt for plainly benign.
     """
 
     outcome: Outcome
     verdicts: tuple[Verdict, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     rewritten: str | None = None
+    skipped: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, verdicts: Sequence[Verdict], scores: Mapping[str, float], rewritten: str | None = None) -> Decision:
@@ -101,7 +105,7 @@ class Decision:
         scores = dict(earlier.scores)
         for name, value in self.scores.items():
             scores[name] = max(value, scores.get(name, 0.0))
-        return Decision(self.outcome, tuple((before | now).values()), scores, self.rewritten)
+        return Decision(self.outcome, tuple((before | now).values()), scores, self.rewritten, self.skipped)
 
 
 ALLOWED = Decision(Outcome.ALLOW)

@@ -92,6 +92,8 @@ STATUS: dict[str, grpc.StatusCode] = {
     "FlagNotFound": _NOT_FOUND,
     "ExchangeNotFound": _NOT_FOUND,
     "AlreadyReviewed": _REFUSED,
+    "NotContainable": _REFUSED,
+    "ContainmentNotFound": _NOT_FOUND,
     # engine, rails, scorers
     "EngineUnavailable": _UNAVAILABLE,
     "EngineRequestFailed": _UNAVAILABLE,

@@ -13,6 +13,8 @@ from ratchet.client.channel import MAX_MESSAGE_BYTES
 from ratchet.v1 import (
     adapter_pb2,
     adapter_pb2_grpc,
+    containment_pb2,
+    containment_pb2_grpc,
     engine_pb2,
     engine_pb2_grpc,
     feedback_pb2,
@@ -38,6 +40,7 @@ SERVICES = tuple(
         (learning_pb2, "LearningService"),
         (engine_pb2, "EngineService"),
         (rails_pb2, "RailService"),
+        (containment_pb2, "ContainmentService"),
     )
 )
 
@@ -59,6 +62,7 @@ class Servicers:
     learning: learning_pb2_grpc.LearningServiceServicer
     engine: engine_pb2_grpc.EngineServiceServicer
     rails: rails_pb2_grpc.RailServiceServicer
+    containments: containment_pb2_grpc.ContainmentServiceServicer
 
 
 class RpcServer:
@@ -100,6 +104,7 @@ class RpcServer:
         learning_pb2_grpc.add_LearningServiceServicer_to_server(servicers.learning, self._server)
         engine_pb2_grpc.add_EngineServiceServicer_to_server(servicers.engine, self._server)
         rails_pb2_grpc.add_RailServiceServicer_to_server(servicers.rails, self._server)
+        containment_pb2_grpc.add_ContainmentServiceServicer_to_server(servicers.containments, self._server)
         self.is_serving = False
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ratchet_adapters.flags import Exchange
@@ -18,8 +18,10 @@ from ratchet_server.observability.metrics import Metrics
 from ratchet_server.rails.gate import Blocked, decided, nothing
 from ratchet_server.rails.gate import Finished as GateFinished
 from ratchet_server.rails.gate import Released as GateReleased
+from ratchet_server.rails.instant import InstantRail
 from ratchet_server.rails.profile import Profile
-from ratchet_server.rails.profiles import RailProfiles
+from ratchet_server.rails.profiles import OFF_PROFILE, RailProfiles
+from ratchet_server.rails.runner import CIRCUIT_OPEN
 from ratchet_server.rails.verdict import ALLOWED, Decision, Outcome, Verdict
 from ratchet_server.routing.router import Route, Router
 from ratchet_server.routing.sticky import Sticky, sticky
@@ -30,31 +32,10 @@ from ratchet_server.serving.exchange import EVALUATION, Finished, Released, Requ
 from ratchet_server.serving.scoring import ExchangeScores
 from ratchet_server.serving.settings import EvaluationLimits
 from ratchet_server.serving.shadow import Shadow
+from ratchet_server.serving.tally import Tally
 from ratchet_server.serving.turns import EvaluationTurns
 from ratchet_server.traffic.arms import ArmCounter
 from ratchet_server.traffic.capture import Capture
-
-
-@dataclass
-class _Tally:
-    """What one request has seen so far."""
-
-    started: float = field(default_factory=time.perf_counter)
-    finish_reason: str = "stop"
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    token_times: list[float] = field(default_factory=list)
-    first_text: float | None = None
-    text: str = ""
-    generated: str = ""
-    counted: bool = False
-
-    def since(self) -> float:
-        return time.perf_counter() - self.started
-
-    def gaps(self) -> list[float]:
-        """Seconds between tokens as the engine delivered them."""
-        return [b - a for a, b in zip(self.token_times, self.token_times[1:], strict=False)]
 
 
 class RequestPath:
@@ -74,9 +55,11 @@ class RequestPath:
         arms: ArmCounter | None = None,
         shadow: Shadow | None = None,
         turns: EvaluationTurns | None = None,
+        instant: InstantRail | None = None,
     ) -> None:
         """`status_name`: the name under which clients see an error, for counting errors as they do.
 
+        `instant`: blocks repeats of contained flags, whatever the profile; None: there are none.
         `arms` and `shadow`: who compares a candidate with the champion; None: nobody does.
         `turns`: who holds evaluations back beside traffic; None: the default limits do.
         """
@@ -87,6 +70,7 @@ class RequestPath:
         self._scores = scores
         self._capture = capture
         self._metrics = metrics
+        self._instant = instant
         self._status_name = status_name
         self._comparison = Comparison(arms, shadow, metrics.rollouts)
         self._turns = turns or EvaluationTurns(EvaluationLimits())
@@ -106,7 +90,7 @@ class RequestPath:
         except Exception as error:
             self._metrics.request_failed(request.adapter, request.profile, self._status_name(error), started=False)
             raise
-        tally = _Tally()
+        tally = Tally()
         self._metrics.request_started(route.digest, profile.name)
         try:
             held = nullcontext() if request.priority >= EVALUATION else self._turns.traffic()
@@ -134,15 +118,18 @@ class RequestPath:
         return route
 
     async def _serve(
-        self, request: Request, route: Route, profile: Profile, tally: _Tally
+        self, request: Request, route: Route, profile: Profile, tally: Tally
     ) -> AsyncIterator[Released | Finished]:
         input_decision = ALLOWED
         input_ms = 0.0
 
         async def input_rails() -> Decision:
             nonlocal input_decision, input_ms, request
-            input_decision, admitted = await profile.admit(request.messages)
-            request = replace(request, messages=admitted)
+            input_decision = await self._contained(request, route, profile)
+            if input_decision.outcome is Outcome.ALLOW:
+                decision, admitted = await profile.admit(request.messages)
+                request = replace(request, messages=admitted)
+                input_decision = decision.after(input_decision)
             input_ms = tally.since() * 1e3
             return input_decision
 
@@ -168,6 +155,7 @@ class RequestPath:
             await gate.aclose()
         verdicts = _merge(input_decision.verdicts, output.verdicts)
         self._count_verdicts(route.digest, profile.name, verdicts)
+        self._metrics.triage.saved("triage", len(input_decision.skipped))
         if blocked is not None:
             if blocked.decision.outcome is Outcome.FAILED:
                 raise RailFailed([v.rail for v in verdicts if v.outcome is Outcome.FAILED and v.enforced])
@@ -176,7 +164,15 @@ class RequestPath:
             request, route, profile, tally, verdicts, {**input_decision.scores, **output.scores}, input_ms
         )
 
-    async def _deltas(self, request: Request, route: Route, tally: _Tally) -> AsyncIterator[str]:
+    async def _contained(self, request: Request, route: Route, profile: Profile) -> Decision:
+        # What is evaluated with the rails off has to reach the model.
+        if self._instant is None or (request.priority >= EVALUATION and profile.name == OFF_PROFILE):
+            return ALLOWED
+        return await self._instant.check(
+            request.messages, tenant=request.tenant, profile=profile.name, adapter=route.digest
+        )
+
+    async def _deltas(self, request: Request, route: Route, tally: Tally) -> AsyncIterator[str]:
         asked = EngineRequest(
             request_id=request.request_id,
             messages=request.messages,
@@ -206,7 +202,7 @@ class RequestPath:
         request: Request,
         route: Route,
         profile: Profile,
-        tally: _Tally,
+        tally: Tally,
         verdicts: tuple[Verdict, ...],
         seen: dict[str, float],
         input_ms: float,
@@ -255,7 +251,10 @@ class RequestPath:
         return done
 
     def _count_verdicts(self, adapter: str, profile: str, verdicts: tuple[Verdict, ...]) -> None:
+        self._metrics.triage.saved("cache", sum(v.cached for v in verdicts))
         for v in verdicts:
+            if v.reason == CIRCUIT_OPEN:
+                self._metrics.triage.circuit_refused()
             count = self._metrics.shadow_rail_verdict if v.shadow else self._metrics.rail_verdict
             count(
                 profile=profile,
@@ -282,7 +281,7 @@ def _merge(first: tuple[Verdict, ...], second: tuple[Verdict, ...]) -> tuple[Ver
     return first + tuple(v for v in second if (v.direction, v.rail) not in known)
 
 
-def _exchange(request: Request, done: Finished, tally: _Tally) -> Exchange:
+def _exchange(request: Request, done: Finished, tally: Tally) -> Exchange:
     return Exchange(
         request_id=request.request_id,
         messages=request.messages,

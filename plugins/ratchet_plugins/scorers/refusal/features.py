@@ -26,7 +26,11 @@ def refusal_features(texts: Sequence[str], encoder: Encoder) -> npt.NDArray[np.f
     """Return features [n, 769]: embedding of the text, embedding of its first 220 characters, pattern fired or not."""
     import numpy as np
 
-    whole = encoder.encode(texts)
-    start = encoder.encode([text.strip()[:_START] for text in texts])
+    # One pass: what is short enough to be its own start is read once.
+    starts = [text.strip()[:_START] for text in texts]
+    distinct = list(dict.fromkeys([*texts, *starts]))
+    row = {text: number for number, text in enumerate(distinct)}
+    vectors = encoder.encode(distinct)
+    whole, start = (vectors[[row[text] for text in side]] for side in (texts, starts))
     fired = np.array([[float(refuses_by_pattern(text) is True)] for text in texts], dtype=np.float32)
     return np.hstack([whole, start, fired.reshape(len(texts), 1)])
