@@ -80,6 +80,7 @@ STATUS: dict[str, grpc.StatusCode] = {
     "ExchangeNotFound": _NOT_FOUND,
     "AlreadyReviewed": _REFUSED,
     # engine, rails, scorers
+    "ServerStopping": _UNAVAILABLE,
     "EngineUnavailable": _UNAVAILABLE,
     "EngineRequestFailed": _UNAVAILABLE,
     "DeadlineExceeded": grpc.StatusCode.DEADLINE_EXCEEDED,
