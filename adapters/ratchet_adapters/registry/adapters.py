@@ -71,7 +71,9 @@ def resolve(session: Session, ref: str) -> str:
     if match is None:
         raise AdapterNotFound(ref)
     prefix = f"sha256:{match[1]}"
-    found = session.scalars(select(AdapterRow.digest).where(AdapterRow.digest.startswith(prefix)).limit(2)).all()
+    # A range, not LIKE: that reads the whole table on SQLite, and on PostgreSQL wherever the collation is not C.
+    within = AdapterRow.digest.between(prefix, f"{prefix}g")
+    found = session.scalars(select(AdapterRow.digest).where(within).limit(2)).all()
     if not found:
         raise AdapterNotFound(ref)
     if len(found) > 1:
