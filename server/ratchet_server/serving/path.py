@@ -26,6 +26,7 @@ from ratchet_server.routing.swap import Swaps
 from ratchet_server.serving.comparing import Comparison
 from ratchet_server.serving.errors import RailFailed
 from ratchet_server.serving.exchange import EVALUATION, Finished, Released, Request, Timings
+from ratchet_server.serving.generation import chunks_of
 from ratchet_server.serving.scoring import ExchangeScores
 from ratchet_server.serving.shadow import Shadow
 from ratchet_server.traffic.arms import ArmCounter
@@ -161,16 +162,15 @@ class RequestPath:
         )
 
     async def _deltas(self, request: Request, route: Route, tally: _Tally) -> AsyncIterator[str]:
-        chunks = self._engine.generate(
-            EngineRequest(
-                request_id=request.request_id,
-                messages=request.messages,
-                sampling=request.sampling,
-                digest=route.digest,
-                priority=request.priority,
-                deadline=None if request.deadline is None else time.monotonic() + request.deadline,
-            )
+        asked = EngineRequest(
+            request_id=request.request_id,
+            messages=request.messages,
+            sampling=request.sampling,
+            digest=route.digest,
+            priority=request.priority,
+            deadline=None if request.deadline is None else time.monotonic() + request.deadline,
         )
+        chunks = chunks_of(self._engine, self._swaps, asked)
         try:
             async for chunk in chunks:
                 tally.prompt_tokens = chunk.prompt_tokens or tally.prompt_tokens
