@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 
 from ratchet_server.rpc.errors import wire_error
+from ratchet_server.rpc.wrapping import wrapped
 
 __all__ = ["Drain", "ServerStopping"]
 
@@ -59,17 +60,7 @@ class Drain(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/ratchet."):
             return handler
-        codec = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._once(handler.unary_unary), **codec)
-        if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(self._once(handler.stream_unary), **codec)
-        if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(self._stream(handler.unary_stream), **codec)
-        return handler
+        return wrapped(handler, unary=self._once, server_stream=self._stream, client_stream=self._once)
 
     def _once(self, inner: Any) -> Any:
         async def call(request: Any, context: Any) -> Any:

@@ -14,6 +14,7 @@ import protovalidate
 from google.protobuf.message import Message
 
 from ratchet_server.rpc.errors import FieldsInvalid, wire_error
+from ratchet_server.rpc.wrapping import wrapped
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -60,17 +61,7 @@ class Guard(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/ratchet."):
             return handler
-        codec = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), **codec)
-        if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(_server_stream(handler.unary_stream), **codec)
-        if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(_client_stream(handler.stream_unary), **codec)
-        return handler
+        return wrapped(handler, unary=_unary, server_stream=_server_stream, client_stream=_client_stream)
 
 
 def _unary(inner: Any) -> Any:
