@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from vllm import envs
 from vllm.lora.request import LoRARequest
 from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 
@@ -83,10 +84,12 @@ class DigestResolver(LoRAResolver):  # type: ignore[misc]  # vllm is untyped her
 def register() -> None:
     """Offer the resolver to vLLM (entry-point group `vllm.general_plugins`); idempotent.
 
+    Nothing happens in a process that may not load adapters while it runs: every process of vLLM's calls this.
+
     Raises:
         Exception: A source that is installed does not load.
     """
-    if _NAME in LoRAResolverRegistry.get_supported_resolvers():
+    if not envs.VLLM_ALLOW_RUNTIME_LORA_UPDATING or _NAME in LoRAResolverRegistry.get_supported_resolvers():
         return
     sources = [point.load() for point in importlib.metadata.entry_points(group=GROUP)]
     if sources:

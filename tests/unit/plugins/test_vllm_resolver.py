@@ -12,7 +12,7 @@ pytest.importorskip("vllm")
 
 from ratchet_adapters.artifacts import ArtifactCorrupt, open_store
 from ratchet_adapters.artifacts.folders import adapter_folder
-from ratchet_plugins.vllm.resolver import DigestResolver
+from ratchet_plugins.vllm.resolver import DigestResolver, register
 
 DIGESTS = [f"sha256:{number:064x}" for number in range(3)]
 
@@ -68,6 +68,19 @@ async def test_a_caller_that_goes_away_does_not_take_the_fetch_along(tmp_path):
     leaving.cancel()
     assert (await staying).lora_name == DIGESTS[0]
     assert source.fetched == DIGESTS[:1]
+
+
+def test_vllm_is_offered_the_resolver_only_where_it_may_load_adapters_while_it_runs(monkeypatch):
+    from vllm.lora.resolver import LoRAResolverRegistry
+
+    monkeypatch.setattr(LoRAResolverRegistry, "resolvers", {})
+    monkeypatch.delenv("VLLM_ALLOW_RUNTIME_LORA_UPDATING", raising=False)
+    register()
+    assert not LoRAResolverRegistry.get_supported_resolvers()
+    monkeypatch.setenv("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "1")
+    register()
+    register()
+    assert list(LoRAResolverRegistry.get_supported_resolvers()) == ["ratchet_digest"]
 
 
 async def test_folders_come_from_the_artifact_store_and_bytes_that_were_changed_are_refused(tmp_path, monkeypatch):
