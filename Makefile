@@ -2,7 +2,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve check bench bench-learning bench-gate bench-rails protos lock format clean
+.PHONY: help setup demo test serve check bench bench-learning bench-gate bench-rails bench-serving protos lock format clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ bench: setup ## benchmarks: ratios taken side by side
 bench-learning: setup ## every training method against its yardstick, and beside TRL's trainers; about an hour
 	@$(BIN)/python -m tests.benchmarks.learning
 	@$(BIN)/python -m tests.benchmarks.learning.beside_trl
+
+bench-serving: setup ## flags accepted per second and registry look-ups, on SQLite and PostgreSQL
+	@$(BIN)/python -m tests.benchmarks.serving.registry
 
 bench-gate: setup ## size and power of the gate's tests, detection delay of rollouts, simulated
 	@$(BIN)/python tests/benchmarks/gate.py

@@ -16,7 +16,7 @@ from pathlib import Path
 from ratchet_adapters.artifacts import ArtifactStore
 from ratchet_adapters.registry import AdapterRecord, Registry, RolloutPlan, RolloutRecord, Routing
 from ratchet_server.engine.engine import Engine
-from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
+from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect, AdapterSlotsExhausted
 from ratchet_server.observability.metrics import Metrics, ProofOutcome
 from ratchet_server.routing.following import Following
 from ratchet_server.routing.membership import Membership, Tell, tell_nobody
@@ -67,11 +67,13 @@ class Swaps:
         tell: Tell = tell_nobody,
         name: str = "",
         serve_alone: bool = True,
+        room_seconds: float = 10.0,
     ) -> None:
         """One per server.
 
         Args:
             keep: Adapters held in the engine; the longest unused one that no alias points at makes room.
+            room_seconds: How long the requests of that one are waited for, before the load is refused.
             verify: Called in a thread before an adapter is loaded; raises when its signature is not as it must be.
             tell, name, serve_alone: See `Membership`.
         """
@@ -82,6 +84,7 @@ class Swaps:
         self._metrics = metrics
         self._keep = keep
         self._verify = verify
+        self._room_seconds = room_seconds
         self._proven: dict[str, float] = {}
         self._lock = asyncio.Lock()
         self._membership = Membership(
@@ -228,7 +231,7 @@ class Swaps:
         try:
             folder = await asyncio.to_thread(self._artifacts.fetch, digest)
             await asyncio.to_thread(self._verify, digest, folder)
-            await self._make_room()
+            await self._make_room(digest)
             await self._engine.load(digest, folder)
             await self._prove(record)
         except Exception:
@@ -249,15 +252,24 @@ class Swaps:
         if record.proof is None:
             await asyncio.to_thread(self._registry.record_proof, record.digest, proof, "server")
 
-    async def _make_room(self) -> None:
+    async def _make_room(self, wanted: str) -> None:
         routed = self._router.routed() | self._membership.wanted
         while len(self._engine.loaded()) >= self._keep:
             spare = [d for d in self._engine.loaded() if d not in routed]
             if not spare:
                 return
-            oldest = min(spare, key=lambda d: self._proven.get(d, 0.0))
-            self._proven.pop(oldest, None)
-            await self._engine.unload(oldest)
+            # One that answers now has to be waited for; whoever is idle goes before it.
+            traffic = self._router.traffic()
+            busy = {d for d, (_, in_flight) in traffic.items() if in_flight}
+            oldest = min(spare, key=lambda d: (d in busy, self._proven.get(d, 0.0)))
+            used = self._proven.pop(oldest, None)
+            try:
+                # Cancelled while it waits for its requests, an unload leaves the adapter where it is.
+                async with asyncio.timeout(self._room_seconds):
+                    await self._engine.unload(oldest)
+            except TimeoutError:
+                self._proven |= {} if used is None else {oldest: used}
+                raise AdapterSlotsExhausted(wanted, self._keep) from None
 
 
 class AdapterInUse(Exception):

@@ -95,6 +95,7 @@ STATUS: dict[str, grpc.StatusCode] = {
     "NotContainable": _REFUSED,
     "ContainmentNotFound": _NOT_FOUND,
     # engine, rails, scorers
+    "ServerStopping": _UNAVAILABLE,
     "EngineUnavailable": _UNAVAILABLE,
     "EngineRequestFailed": _UNAVAILABLE,
     "DeadlineExceeded": grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -18,6 +18,7 @@ from ratchet_server.access.door import Door
 from ratchet_server.access.identity import Credentials, Identity, act_as
 from ratchet_server.access.permissions import permission
 from ratchet_server.rpc.errors import FieldsInvalid, wire_error
+from ratchet_server.rpc.wrapping import wrapped
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -85,21 +86,16 @@ class Guard(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or permission(method).roles is None:
             return handler
-        codec = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
 
         async def admit(context: Context) -> Identity:
             return await self._door.admit(method, _credentials(context))
 
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, admit), **codec)
-        if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(_server_stream(handler.unary_stream, admit), **codec)
-        if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(_client_stream(handler.stream_unary, admit), **codec)
-        raise NotImplementedError(f"{method}: calls that stream both ways have no guard")
+        return wrapped(
+            handler,
+            unary=lambda inner: _unary(inner, admit),
+            server_stream=lambda inner: _server_stream(inner, admit),
+            client_stream=lambda inner: _client_stream(inner, admit),
+        )
 
 
 Admit = Callable[[Context], Awaitable[Identity]]

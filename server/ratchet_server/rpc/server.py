@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from ratchet.v1 import (
     rails_pb2_grpc,
 )
 from ratchet_server.access.door import Door
+from ratchet_server.rpc.drain import Drain
 from ratchet_server.rpc.guard import Guard
 from ratchet_server.rpc.settings import RpcSettings
 from ratchet_server.rpc.tls import Certificates
@@ -85,8 +87,9 @@ class RpcServer:
             if not door.required:
                 why = "is not loopback and anybody could call: set access.required to true"
                 raise BindRefused(f"{settings.host} {why}")
+        self._drain = Drain(settings.grace_seconds)
         self._server = grpc.aio.server(
-            interceptors=[Guard(door)],
+            interceptors=[self._drain, Guard(door)],
             maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -135,9 +138,17 @@ class RpcServer:
             await self._health.set(name, status)
 
     async def stop(self) -> None:
-        """NOT_SERVING first, then running calls may finish within the grace time."""
+        """NOT_SERVING first, new calls are refused, and running ones may finish within the grace time.
+
+        What is left then ends with UNAVAILABLE, reason SERVER_STOPPING. Idempotent.
+        """
         await self.serving(False)
-        await self._server.stop(self._settings.grace_seconds)
+        # Longer than the grace time: gRPC's own end of a call tells nobody to retry.
+        stopping = asyncio.create_task(self._server.stop(2 * self._settings.grace_seconds + 1))
+        await self._drain.wait()
+        # Nobody waits for health watches, which never end by themselves.
+        await self._server.stop(None)
+        await stopping
 
 
 def _loopback(host: str) -> bool:

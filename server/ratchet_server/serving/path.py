@@ -29,6 +29,7 @@ from ratchet_server.routing.swap import Swaps
 from ratchet_server.serving.comparing import Comparison
 from ratchet_server.serving.errors import RailFailed
 from ratchet_server.serving.exchange import EVALUATION, Finished, Released, Request, Timings
+from ratchet_server.serving.generation import chunks_of
 from ratchet_server.serving.scoring import ExchangeScores
 from ratchet_server.serving.settings import EvaluationLimits
 from ratchet_server.serving.shadow import Shadow
@@ -182,7 +183,7 @@ class RequestPath:
             deadline=None if request.deadline is None else time.monotonic() + request.deadline,
         )
         evaluated = request.priority >= EVALUATION
-        chunks = self._turns.answer(self._engine, asked) if evaluated else self._engine.generate(asked)
+        chunks = self._turns.answer(self._engine, asked) if evaluated else chunks_of(self._engine, self._swaps, asked)
         try:
             async for chunk in chunks:
                 tally.prompt_tokens = chunk.prompt_tokens or tally.prompt_tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ class EngineDouble:
 
     folders: dict[str, Path] = field(default_factory=dict)
     proved: list[str] = field(default_factory=list)
+    streams_end: asyncio.Event | None = None
 
     def holds(self, digest: str) -> bool:
         return digest in self.folders
@@ -35,6 +37,8 @@ class EngineDouble:
         self.folders[digest] = folder
 
     async def unload(self, digest: str) -> None:
+        if self.streams_end is not None:
+            await self.streams_end.wait()
         del self.folders[digest]
 
     async def prove(self, digest: str, expected: Proof | None = None) -> Proof:

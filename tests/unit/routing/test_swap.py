@@ -8,7 +8,7 @@ import pytest
 from tests.unit.routing.conftest import House, build
 
 from ratchet_adapters.registry import ChampionChanged, GateRefused, NothingToRollBack, RegistryUnavailable
-from ratchet_server.engine.errors import AdapterHasNoEffect
+from ratchet_server.engine.errors import AdapterHasNoEffect, AdapterSlotsExhausted
 from ratchet_server.routing.swap import AdapterInUse, AdapterUnavailable
 
 
@@ -221,3 +221,26 @@ def _destroy(house: House, digest: str) -> None:
     for file in folder.iterdir():
         file.chmod(0o644)
         file.unlink()
+
+
+async def test_whoever_is_idle_makes_room_before_one_that_answers(house: House) -> None:
+    house.swaps._keep = 2
+    older, newer, third = (house.add(name) for name in ("older", "newer", "third"))
+    await house.swaps.ensure(older)
+    await house.swaps.ensure(newer)
+    with house.router.serving(await house.router.resolve(older)):
+        await house.swaps.ensure(third)
+    assert house.engine.loaded() == [older, third]
+
+
+async def test_a_load_does_not_wait_for_ever_for_the_requests_of_another_adapter(house: House) -> None:
+    house.swaps._keep, house.swaps._room_seconds = 1, 0.05
+    busy, wanted = house.add("busy"), house.add("wanted")
+    await house.swaps.ensure(busy)
+    house.engine.streams_end = asyncio.Event()
+    with pytest.raises(AdapterSlotsExhausted):
+        await house.swaps.ensure(wanted)
+    assert house.engine.loaded() == [busy] and house.swaps.routable(busy), "it stays as it was"
+    house.engine.streams_end.set()
+    await house.swaps.ensure(wanted)
+    assert house.engine.loaded() == [wanted]

@@ -1,0 +1,1 @@
+"""What serving costs beside the engine: flags per second, registry look-ups."""
