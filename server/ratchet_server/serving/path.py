@@ -10,9 +10,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
 
-from ratchet_adapters.flags import Exchange
 from ratchet_server.engine.engine import Engine, EngineRequest
 from ratchet_server.observability.metrics import Metrics
 from ratchet_server.rails.gate import Blocked, decided, nothing
@@ -30,6 +28,7 @@ from ratchet_server.serving.comparing import Comparison
 from ratchet_server.serving.errors import RailFailed
 from ratchet_server.serving.exchange import EVALUATION, Finished, Released, Request, Timings
 from ratchet_server.serving.generation import chunks_of
+from ratchet_server.serving.recorded import exchange_of
 from ratchet_server.serving.scoring import ExchangeScores
 from ratchet_server.serving.settings import EvaluationLimits
 from ratchet_server.serving.shadow import Shadow
@@ -247,7 +246,7 @@ class RequestPath:
         )
         tally.counted = True
         if not evaluated:
-            self._capture.record(_exchange(request, done, tally))
+            self._capture.record(exchange_of(request, done, tally))
             self._comparison.answered(request, route, profile, done)
         return done
 
@@ -280,29 +279,3 @@ def _merge(first: tuple[Verdict, ...], second: tuple[Verdict, ...]) -> tuple[Ver
     """Input verdicts first, each once: a blocking input decision comes back from the gate as well."""
     known = {(v.direction, v.rail) for v in first}
     return first + tuple(v for v in second if (v.direction, v.rail) not in known)
-
-
-def _exchange(request: Request, done: Finished, tally: Tally) -> Exchange:
-    return Exchange(
-        request_id=request.request_id,
-        messages=request.messages,
-        completion=tally.generated if done.finish_reason == "blocked_output" else tally.text,
-        adapter_digest=done.adapter_digest,
-        tenant=request.tenant,
-        principal=request.principal,
-        scores=done.scores,
-        verdicts=tuple(
-            {
-                "rail": v.rail,
-                "direction": v.direction.value,
-                "outcome": v.outcome.value,
-                "reason": v.reason,
-                "score": v.score,
-            }
-            # What a shadow rail says is no claim about the exchange.
-            for v in done.verdicts
-            if not v.shadow
-        ),
-        finish_reason=done.finish_reason,
-        created_at=datetime.now(UTC),
-    )

@@ -41,7 +41,10 @@ def test_a_call_without_an_entry_is_nobodys() -> None:
 def test_only_probes_and_the_contract_are_open_and_every_change_of_state_is_audited() -> None:
     opened = {call for call, allowed in PERMISSIONS.items() if allowed.roles is None}
     assert all(call.startswith(("/grpc.", "GET /health")) for call in opened)
-    changes = ("Register", "Promote", "Rollback", "Approve", "BeginRollout", "ReviewFlag", "StartRun", "Load", "Unload")
+    changes = (
+        "Register", "Promote", "Rollback", "Approve", "BeginRollout", "ReviewFlag", "StartRun", "Load", "Unload",
+        "ReloadProfiles", "ContainFlags", "EndContainment",
+    )  # fmt: skip
     assert {call.rpartition("/")[2] for call, allowed in PERMISSIONS.items() if allowed.audited} == set(changes)
 
 
