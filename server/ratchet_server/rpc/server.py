@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -56,15 +56,17 @@ class BindRefused(Exception):
 
 @dataclass(frozen=True)
 class Servicers:
-    """One of each service."""
+    """One of each service; those that are left out are not implemented."""
 
     inference: inference_pb2_grpc.InferenceServiceServicer
     adapters: adapter_pb2_grpc.AdapterServiceServicer
     feedback: feedback_pb2_grpc.FeedbackServiceServicer
     learning: learning_pb2_grpc.LearningServiceServicer
     engine: engine_pb2_grpc.EngineServiceServicer
-    rails: rails_pb2_grpc.RailServiceServicer
-    containments: containment_pb2_grpc.ContainmentServiceServicer
+    rails: rails_pb2_grpc.RailServiceServicer = field(default_factory=rails_pb2_grpc.RailServiceServicer)
+    containments: containment_pb2_grpc.ContainmentServiceServicer = field(
+        default_factory=containment_pb2_grpc.ContainmentServiceServicer
+    )
 
 
 class RpcServer:

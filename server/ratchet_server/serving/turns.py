@@ -15,6 +15,7 @@ from bisect import insort
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from ratchet_server.engine.engine import Chunk, Engine, EngineRequest
 from ratchet_server.engine.errors import DeadlineExceeded
@@ -134,7 +135,19 @@ async def _unless_taken_back(turn: _Turn, engine: Engine, request: EngineRequest
     finally:
         work.cancel()
         stop.cancel()
-        await asyncio.gather(work, stop, return_exceptions=True)
+        await _ended(work, stop)
+
+
+async def _ended(*tasks: asyncio.Future[Any]) -> None:
+    """Wait until all have ended. A cancellation meanwhile is raised afterwards: the place is not free before."""
+    cancelled: asyncio.CancelledError | None = None
+    while not all(task.done() for task in tasks):
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _collected(engine: Engine, request: EngineRequest) -> list[Chunk]:

@@ -25,6 +25,7 @@ from ratchet.v1 import (
     learning_pb2_grpc,
 )
 from ratchet.v1 import rails_pb2 as pb
+from ratchet_server.access.door import Door
 from ratchet_server.cli import rails as folder_commands
 from ratchet_server.rails.loading import SHIPPED_PROFILES, ProfileLoader
 from ratchet_server.rails.scoring import ScorerPool
@@ -128,6 +129,7 @@ async def server(bank: Path, pool: ScorerPool) -> AsyncIterator[str]:
             engine_pb2_grpc.EngineServiceServicer(),
             rails=RailService(loader),
         ),
+        Door(),
     )
     await rpc.start()
     yield f"127.0.0.1:{rpc.port}"

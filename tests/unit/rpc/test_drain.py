@@ -17,6 +17,7 @@ from ratchet.v1 import (
     inference_pb2_grpc,
     learning_pb2_grpc,
 )
+from ratchet_server.access.door import Door
 from ratchet_server.rpc.server import RpcServer, Servicers
 from ratchet_server.rpc.settings import RpcSettings
 
@@ -63,6 +64,7 @@ async def serve():
                 learning_pb2_grpc.LearningServiceServicer(),
                 engine_pb2_grpc.EngineServiceServicer(),
             ),
+            Door(),
         )
         await server.start()
         await server.serving(True)

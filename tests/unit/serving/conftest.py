@@ -17,12 +17,14 @@ from tests.unit.rails.conftest import KeywordScorer, keyword_scorer
 from tests.unit.routing.conftest import build
 
 from ratchet.v1 import inference_pb2_grpc
+from ratchet_server.access.door import Door
 from ratchet_server.engine.engine import Chunk, EngineRequest
 from ratchet_server.observability.metrics import Metrics
 from ratchet_server.rails.instant import InstantRail
 from ratchet_server.rails.profile import Profile, compile_profile
 from ratchet_server.rails.profiles import RailProfiles
 from ratchet_server.rails.scoring import ScorerPool
+from ratchet_server.rpc.answers import Answers
 from ratchet_server.rpc.errors import status_name
 from ratchet_server.rpc.guard import Guard
 from ratchet_server.rpc.inference import InferenceService
@@ -88,8 +90,8 @@ def attacked(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         path = RequestPath(
             double, house.router, house.swaps, offered, nobody, nobody, metrics, status_name, instant=instant
         )
-        server = grpc.aio.server(interceptors=[Guard()])
-        service = InferenceService(path, BaseModel("base", tmp_path, "sha256:0"), SamplingDefaults())
+        server = grpc.aio.server(interceptors=[Guard(Door())])
+        service = InferenceService(Answers(path, BaseModel("base", tmp_path, "sha256:0"), SamplingDefaults()))
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

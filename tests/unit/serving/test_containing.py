@@ -16,6 +16,7 @@ from ratchet.v1 import containment_pb2_grpc
 from ratchet_adapters.flags import FlagStore, Message, NewFlag
 from ratchet_adapters.flags.containment import ContainmentStore
 from ratchet_adapters.registry import Registry
+from ratchet_server.access.door import Door
 from ratchet_server.observability.triage_metrics import TriageMetrics
 from ratchet_server.rails.scoring import ScorerPool
 from ratchet_server.rails.verdict import Outcome
@@ -157,7 +158,7 @@ async def test_the_service_contains_lists_and_ends_over_the_wire(
     registry: Registry, pool: ScorerPool, flag: str
 ) -> None:
     server = Server(registry, pool, Adapter())
-    wire = grpc.aio.server(interceptors=[Guard()])
+    wire = grpc.aio.server(interceptors=[Guard(Door())])
     containment_pb2_grpc.add_ContainmentServiceServicer_to_server(
         ContainmentService(server.store, server.containing), wire
     )

@@ -41,9 +41,11 @@ class Paced:
                     raise self.error
                 yield Chunk(f"{word} ", 1, "stop" if word == WORDS - 1 else None, 3)
         finally:
-            # As in the core, where an abort takes until the step is over.
-            await asyncio.sleep(0)
-            self.inside.remove(request.request_id)
+            # As in the core, where an abort takes until the step is over, whoever leaves meanwhile.
+            try:
+                await asyncio.sleep(0)
+            finally:
+                self.inside.remove(request.request_id)
 
 
 async def said(turns: EvaluationTurns, engine: Any, name: str, deadline: float | None = None) -> str:
