@@ -14,7 +14,7 @@ demo: setup ## run the whole loop on real parts and write demo-report/index.html
 	@$(BIN)/ratchet demo --out demo-report
 
 test: setup ## run the tests, in as many processes as there are cores, at most four
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --no-loadscope-reorder
 
 serve: setup ## run server and learner on this machine
 	@$(BIN)/ratchet up

@@ -16,7 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ratchet.client import AsyncRatchet, Done, InvalidRequest, Refused, Unavailable
 from ratchet.client.errors import from_rpc_error
 from ratchet.v1 import adapter_pb2, engine_pb2
-from ratchet_adapters.registry import ReportRecord
+from ratchet_adapters.registry import Registry, ReportRecord
+from ratchet_adapters.registry.errors import FleetNotReady
 from ratchet_server.app import App
 
 LONG = {"max_tokens": 200, "rail_profile": "off"}
@@ -88,11 +89,28 @@ async def test_promotion_needs_a_pass_and_rollback_needs_nothing(
     await client.engine.Unload(engine_pb2.UnloadRequest(adapter=digest), timeout=60)
 
 
+async def _promoted_elsewhere(registry: Registry, digest: str) -> None:
+    """Promote as another server of the fleet does: ask all, wait until they have answered, move the alias, leave."""
+    elsewhere = "elsewhere-1"
+    await asyncio.to_thread(registry.join, elsewhere, "elsewhere")
+    asked = {"expected_champion": "", "actor": "elsewhere", "reason": ""}
+    await asyncio.to_thread(registry.propose, digest, server=elsewhere, **asked)
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await asyncio.to_thread(registry.promote, digest, proven_by=elsewhere, **asked)
+                break
+            except FleetNotReady:
+                await asyncio.to_thread(registry.beat, elsewhere)
+                await asyncio.sleep(0.1)
+    await asyncio.to_thread(registry.leave, elsewhere)
+
+
 async def test_a_change_by_another_server_is_followed(app: App, client: AsyncRatchet, adapter_factory: object) -> None:
     made = adapter_factory(seed=43)  # type: ignore[operator]
     digest = (await _register(client, made.folder)).adapter.digest
     _report(app, digest, "", "PASS")
-    await asyncio.to_thread(app.registry.promote, digest, expected_champion="", actor="elsewhere", reason="")
+    await _promoted_elsewhere(app.registry, digest)
     async with asyncio.timeout(5):
         while (await client.generate("Hi", max_tokens=2, rail_profile="off")).receipt.adapter_digest != digest:
             await asyncio.sleep(0.1)

@@ -65,8 +65,8 @@ async def _located(text: str, kinds: str | None, regions: str | None) -> _Found:
     if len(text) > MAX_CHARS:
         raise NemoRailError(f"The text has {len(text)} characters; personal data is looked for in {MAX_CHARS}.")
     found = await asyncio.to_thread(locate_pii, text, _kinds(kinds), _regions(regions))
-    # What ends where a growing text ends may go on, and be something else.
-    return [span for span in found if span[1] < len(text)] if PARTIAL.get() else found
+    # What ends where a growing text ends may go on, and be something else: "10.20.30.40." may become a version.
+    return [span for span in found if span[1] < len(text) - 1] if PARTIAL.get() else found
 
 
 def _evidence(found: _Found) -> tuple[str, dict[str, Any]]:

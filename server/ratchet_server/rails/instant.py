@@ -28,7 +28,7 @@ __all__ = ["RAIL", "SIMILAR", "InstantRail"]
 
 RAIL = "contained flags"
 SIMILAR = 0.8
-"""Cosine of plain MiniLM vectors from which on a prompt repeats a contained one; measured in docs/triage.md."""
+"""Cosine of plain MiniLM vectors from which on a prompt repeats a contained one. Chosen, not calibrated."""
 _MOST_PIECES = 64
 _TIMEOUT_S = 5.0
 

@@ -82,8 +82,10 @@ class Following:
 
     async def _follow(self, poll_seconds: float) -> None:
         while True:
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes with the event (CPython issue 86296).
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), poll_seconds)
+                async with asyncio.timeout(poll_seconds):
+                    await self._changed.wait()
             self._changed.clear()
             try:
                 await self._catch_up(poll_seconds)

@@ -126,15 +126,18 @@ class Membership:
     async def _committed(self, commit: Callable[[], Routing]) -> Routing:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), 0.1)
+                async with asyncio.timeout(0.1):
+                    await self._news.wait()
             self._news.clear()
             with contextlib.suppress(FleetNotReady):
                 return await asyncio.to_thread(commit)
 
     async def _watch(self, pause: float) -> None:
         while True:
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes with the news (CPython issue 86296).
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._news.wait()
             self._news.clear()
             try:
                 await self._look()

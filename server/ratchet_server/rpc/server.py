@@ -49,6 +49,8 @@ SERVICES = tuple(
 ALIVE = "ratchet.alive"
 """A service of health checks only: SERVING as long as the process answers, whether or not it takes traffic."""
 
+_LAST_WORDS_S = 0.2
+
 
 class BindRefused(Exception):
     """The address cannot or may not be listened on."""
@@ -148,7 +150,9 @@ class RpcServer:
         # Longer than the grace time: gRPC's own end of a call tells nobody to retry.
         stopping = asyncio.create_task(self._server.stop(2 * self._settings.grace_seconds + 1))
         await self._drain.wait()
-        # Nobody waits for health watches, which never end by themselves.
+        # What was ended is told so before the connection goes; health watches, which never end by themselves, are not
+        # waited for.
+        await asyncio.wait({stopping}, timeout=_LAST_WORDS_S)
         await self._server.stop(None)
         await stopping
 

@@ -251,7 +251,8 @@ async def test_s10_checks_leave_nothing_behind(profile_of: Any) -> None:
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert kept < 150 * 500, "upstream keeps 22 KB of every request"
+    # A digest and a verdict of each, and of no more than a few thousand.
+    assert kept < 150 * 2_500, "upstream keeps 22 KB of every request"
 
 
 @pytest.mark.parametrize("flow", ["jailbreak detection model", "activefence moderation on input"])
