@@ -49,7 +49,7 @@ SERVICES = tuple(
 ALIVE = "ratchet.alive"
 """A service of health checks only: SERVING as long as the process answers, whether or not it takes traffic."""
 
-_LAST_WORDS_S = 0.2
+_LAST_WORDS_S = 1.0
 
 
 class BindRefused(Exception):
