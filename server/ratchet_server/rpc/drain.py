@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import grpc
@@ -33,6 +33,8 @@ class Drain(grpc.aio.ServerInterceptor):
         """`grace_seconds`: how long running calls may go on once the server stops."""
         self._grace = grace_seconds
         self._calls: set[asyncio.Task[Any]] = set()
+        # Cancelled while gRPC sends a message, a call would end without a word: it is told when it is back.
+        self._sending: set[asyncio.Task[Any]] = set()
         self._over = False
 
     @property
@@ -46,7 +48,7 @@ class Drain(grpc.aio.ServerInterceptor):
         while self._calls and (left := end - asyncio.get_running_loop().time()) > 0:
             await asyncio.wait(set(self._calls), timeout=left)
         self._over = True
-        for call in self._calls:
+        for call in self._calls - self._sending:
             call.cancel()
         if self._calls:
             await asyncio.wait(set(self._calls), timeout=self._grace)
@@ -76,10 +78,15 @@ class Drain(grpc.aio.ServerInterceptor):
 
     def _stream(self, inner: Any) -> Any:
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
-            with self._under_way():
+            with self._under_way() as task:
                 try:
-                    async for response in inner(request, context):
-                        yield response
+                    async with aclosing(inner(request, context)) as responses:
+                        async for response in responses:
+                            self._sending.add(task)
+                            yield response
+                            self._sending.discard(task)
+                            if self._over:
+                                raise asyncio.CancelledError
                 except asyncio.CancelledError:
                     if not self._over:
                         raise
@@ -88,14 +95,15 @@ class Drain(grpc.aio.ServerInterceptor):
         return call
 
     @contextmanager
-    def _under_way(self) -> Iterator[None]:
+    def _under_way(self) -> Iterator[asyncio.Task[Any]]:
         task = asyncio.current_task()
         assert task is not None
         self._calls.add(task)
         try:
-            yield
+            yield task
         finally:
             self._calls.discard(task)
+            self._sending.discard(task)
 
     async def _end(self, context: Any) -> None:
         wire = wire_error(ServerStopping(self._grace))
