@@ -27,14 +27,17 @@ check: setup ## ruff, mypy strict, import-linter, buf lint / format / breaking
 	$(BIN)/buf breaking --against proto/baseline.binpb
 
 bench: setup ## benchmarks: ratios taken side by side
-	@for b in tests/benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b; done
+	@for b in tests/benchmarks/*.py; do case $$b in */hot_swap.py) continue;; esac; echo "== $$b"; $(BIN)/python $$b; done
 
 bench-learning: setup ## every training method against its yardstick, and beside TRL's trainers; about an hour
 	@$(BIN)/python -m tests.benchmarks.learning
 	@$(BIN)/python -m tests.benchmarks.learning.beside_trl
 
-bench-serving: setup ## flags accepted per second and registry look-ups, on SQLite and PostgreSQL
+bench-serving: setup ## front ends on one engine, folding, flags per second, look-ups, hot swaps; needs a quiet machine
+	@$(BIN)/python -m tests.benchmarks.serving.frontends --http
+	@$(BIN)/python -m tests.benchmarks.serving.folding
 	@$(BIN)/python -m tests.benchmarks.serving.registry
+	@$(BIN)/python -m tests.benchmarks.hot_swap
 
 bench-gate: setup ## size and power of the gate's tests, detection delay of rollouts, simulated
 	@$(BIN)/python tests/benchmarks/gate.py

@@ -37,6 +37,7 @@ from ratchet_server.rpc.inference import InferenceService
 from ratchet_server.rpc.learning import LearningService
 from ratchet_server.rpc.server import RpcServer, Servicers
 from ratchet_server.serving.base_model import BaseModel
+from ratchet_server.serving.folding import keep_champion_folded
 from ratchet_server.serving.generation import EngineGenerate
 from ratchet_server.serving.path import RequestPath
 from ratchet_server.serving.rollout import RolloutReport, watch_rollout
@@ -208,6 +209,9 @@ async def running(settings: Settings, say: Say = log.info, *, engine: VllmEngine
         ):
             task = asyncio.create_task(work, name=name)
             stack.callback(task.cancel)
+        if settings.engine.fold:
+            folding = asyncio.create_task(keep_champion_folded(engine, lambda: router.routing.champion), name="folding")
+            stack.callback(folding.cancel)
         await rpc.serving(True)
         # Drain before anything is torn down: the first to stop is the last pushed.
         stack.push_async_callback(rpc.stop)

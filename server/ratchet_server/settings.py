@@ -39,6 +39,7 @@ class EngineSection(BaseModel, extra="forbid"):
     max_loras: int = Field(4, ge=1)
     max_loaded: int = Field(8, ge=1)
     max_lora_rank: int = 32
+    fold: bool = False
     system_prompt: str | None = None
 
 

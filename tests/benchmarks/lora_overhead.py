@@ -31,13 +31,13 @@ LINEARS = {
 }
 
 
-def write_adapter(model: Path, folder: Path, rank: int) -> None:
+def write_adapter(model: Path, folder: Path, rank: int, *, seed: int = 0) -> None:
     """Write a random adapter on all linear modules, with the shapes of the base model."""
     import torch
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    random = torch.Generator().manual_seed(0)
+    random = torch.Generator().manual_seed(seed)
     tensors = {}
     with safe_open(next(model.glob("*.safetensors")), "pt") as weights:
         for key in weights.keys():  # noqa: SIM118  # not a dict

@@ -66,6 +66,7 @@ def engine_settings(model_folder: Path) -> EngineSettings:
         max_loaded=4,
         max_lora_rank=16,
         patience_seconds=0.2,
+        fold=True,
     )
 
 
@@ -92,10 +93,12 @@ def adapter_factory(tmp_path_factory: pytest.TempPathFactory) -> AdapterFactory:
         modules: tuple[str, ...] = ("q_proj", "v_proj", "o_proj"),
         prefix: str = "base_model.model.model.layers",
         zero: bool = False,
+        first_layer: int = 0,
+        settings: dict[str, object] | None = None,
     ) -> AdapterFolder:
         random = torch.Generator().manual_seed(seed)
         tensors = {}
-        for layer in range(LAYERS):
+        for layer in range(first_layer, first_layer + LAYERS):
             for module in modules:
                 name = f"{prefix}.{layer}.self_attn.{module}"
                 tensors[f"{name}.lora_A.weight"] = torch.randn(rank, HIDDEN, generator=random) * 0.05
@@ -111,7 +114,7 @@ def adapter_factory(tmp_path_factory: pytest.TempPathFactory) -> AdapterFactory:
             "lora_dropout": 0.0,
             "bias": "none",
             "target_modules": sorted(modules),
-        }
+        } | (settings or {})
         (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
         save_file(tensors, folder / "adapter_model.safetensors")
         content = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from ratchet_server.engine.engine import EngineRequest, Message, Sampling
-from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
+from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect, AdapterLoadFailed
 from ratchet_server.engine.proof import FINGERPRINT_TOLERANCE, NOISE_FLOOR, PROMPTS
 
 
@@ -37,18 +37,44 @@ async def test_a_working_adapter_proves_itself_and_repeats_its_fingerprint(engin
     assert again.fingerprint == pytest.approx(proof.fingerprint, abs=FINGERPRINT_TOLERANCE)
 
 
-async def test_an_adapter_whose_module_names_do_not_match_is_refused(engine, loading):
-    """vLLM loads it without a word and serves the base model."""
-    digest = await loading(1, scale=0.3, prefix="base_model.model.transformer.blocks")
-    with pytest.raises(AdapterHasNoEffect):
-        await engine.prove(digest)
+LIES = {
+    "another architecture's module names": {"scale": 0.3, "prefix": "base_model.model.transformer.blocks"},
+    "another base model, of more layers": {"scale": 0.3, "first_layer": 30},
+    "zeroed weights": {"zero": True},
+}
 
 
-async def test_a_zeroed_adapter_is_refused(engine, loading):
-    digest = await loading(1, zero=True)
+@pytest.mark.parametrize("lie", LIES)
+async def test_what_vllm_accepts_and_serves_as_the_base_model_is_refused(engine, adapter_factory, loading, lie):
+    adapter = adapter_factory(31, **LIES[lie])
+    core, number = engine.core, 9_000 + list(LIES).index(lie)
+    # vLLM alone: it loads without a word, and every answer is the base model's.
+    await core.add("lie", number, adapter.folder)
+    assert await tokens(engine, ("lie", number, adapter.folder)) == await tokens(engine, None)
+    await core.remove(number)
+    digest = await loading(31, **LIES[lie])
     with pytest.raises(AdapterHasNoEffect) as caught:
         await engine.prove(digest)
     assert caught.value.max_delta <= NOISE_FLOOR
+
+
+async def tokens(engine, lora):
+    """What the core itself makes of a request, past everything of ours."""
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    params = SamplingParams(max_tokens=8, temperature=0.0, output_kind=RequestOutputKind.FINAL_ONLY)
+    prompt = engine.render([Message("user", "Tell me about the sea.")])
+    (output,) = [output async for output in engine.core.stream("raw", prompt, params, lora, 0)]
+    return list(output.outputs[0].token_ids)
+
+
+@pytest.mark.parametrize("options", [{"rank": 64}, {"settings": {"modules_to_save": ["lm_head"]}}])
+async def test_a_rank_above_the_limit_and_whole_modules_are_refused_at_load(engine, adapter_factory, options):
+    adapter = adapter_factory(32, **options)
+    with pytest.raises(AdapterLoadFailed):
+        await engine.load(adapter.digest, adapter.folder)
+    assert not engine.holds(adapter.digest)
+    await engine.check_health()
 
 
 async def test_another_versions_bytes_under_a_digest_are_refused(engine, loading):

@@ -16,6 +16,7 @@ from ratchet.v1 import engine_pb2, feedback_pb2, learning_pb2
 from ratchet_adapters.provenance.errors import SignatureInvalid
 from ratchet_adapters.provenance.receipts import open_receipt
 from ratchet_adapters.provenance.signing import Ed25519Verifier
+from ratchet_adapters.registry import Database, RegistryUnavailable
 from ratchet_server.app import App
 
 LONG = {"max_tokens": 200, "rail_profile": "off"}
@@ -185,3 +186,24 @@ async def test_scores_know_who_wrote_a_greedy_answer(client: AsyncRatchet) -> No
     own, foreign = (await client.engine.Score(engine_pb2.ScoreRequest(items=items), timeout=60)).results
     assert own.worst_gap < 1.0 < foreign.worst_gap
     assert own.log_prob > foreign.log_prob
+
+
+async def test_requests_go_on_while_the_database_is_away_and_nothing_of_them_is_lost(
+    app: App, client: AsyncRatchet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(self: object) -> None:
+        raise RegistryUnavailable("postgresql://gone", "connection refused")
+
+    with monkeypatch.context() as outage:
+        for name in ("read", "write", "append"):
+            outage.setattr(Database, name, away)
+        answer = await client.generate("What is the capital of France?", temperature=0, max_tokens=8)
+        assert "Paris" in answer.text
+        # Longer than a look for a new routing and than a flush of what was served.
+        await asyncio.sleep(1)
+        with pytest.raises(Unavailable) as caught:
+            await client.generate("Hello", adapter="0123456789abcdef")
+        assert caught.value.reason == "REGISTRY_UNAVAILABLE"
+        assert (await client.generate("Hi", max_tokens=4)).receipt.adapter_alias == "champion"
+    await asyncio.wait_for(app.capture.flushed(), 20)
+    assert app.flags.exchange(answer.receipt.request_id).completion == answer.text

@@ -6,9 +6,10 @@ on anything but its stock CPU platform, and it must not know the server.
 
 from __future__ import annotations
 
-__all__ = ["PUNICA_WRAPPER", "register"]
+__all__ = ["PUNICA_WRAPPER", "WORKER_EXTENSION", "register"]
 
 PUNICA_WRAPPER = "ratchet_plugins.vllm.punica.SegmentedPunicaWrapper"
+WORKER_EXTENSION = "ratchet_plugins.vllm.worker.WorkerExtension"
 
 _STOCK = "vllm.platforms.cpu.CpuPlatform"
 _OURS = "ratchet_plugins.vllm.cpu.RatchetCpuPlatform"

@@ -8,7 +8,8 @@ Replaces vLLM's `PunicaWrapperCPU` (vllm 0.32), which has two faults:
 * It gathers a copy of the adapter's weights for every token. Here the weights of a slot are packed once, and all rows
   of that slot go through one GEMM for A and one for B.
 
-It must not know adapters by name: it sees slots and weights.
+It also tells the linear layers which rows belong to a folded adapter (`folding/`), and adds nothing to those. It must
+not know adapters by name: it sees ids, slots and weights.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from vllm import _custom_ops as ops
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
+from ratchet_plugins.vllm.folding.layer import Batch, Fold
 from ratchet_plugins.vllm.segments import Segment, segments
 
 __all__ = ["SegmentedPunicaWrapper"]
@@ -56,16 +58,34 @@ class SegmentedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]  # vllm is
         self._packed: dict[tuple[int, int], _Packed] = {}
         self._tokens: tuple[Segment, ...] = ()
         self._samples: tuple[Segment, ...] = ()
+        self.folds: dict[int, Fold] = {}
+        self.batch = Batch()
 
     def update_metadata(
         self, mapping: Any, lora_index_to_id: list[int | None], max_loras: int, vocab_size: int, **kwargs: Any
     ) -> None:
         """Take the adapter slot of each row of the next step; called by vLLM when it changes."""
         self._update_base_metadata(mapping, lora_index_to_id, max_loras, vocab_size)
-        self._tokens = segments(self.token_lora_indices.tolist())
+        slots = self.token_lora_indices.tolist()
+        self._tokens = segments(slots)
         self._samples = segments(self.sampler_indices.tolist())
+        self.batch = Batch()
+        if self.folds:
+            self._set_folded_aside(slots, lora_index_to_id)
         self.is_prefill = True
         self.no_lora = not self._tokens
+
+    def _set_folded_aside(self, slots: list[int], ids: list[int | None]) -> None:
+        folds = {slot: self.folds[found] for slot, found in enumerate(ids) if found in self.folds}
+        folded = tuple((folds[found.slot], found) for found in self._tokens if found.slot in folds)
+        if not folded:
+            return
+        rest = segments([-1 if slot in folds else 0 for slot in slots])
+        self.batch = Batch(folded, rest[0] if rest else None, len(slots))
+        # A fold has no part for the logits: an adapter that changes them is not folded.
+        self._tokens, self._samples = (
+            tuple(found for found in kept if found.slot not in folds) for kept in (self._tokens, self._samples)
+        )
 
     def add_shrink(
         self,

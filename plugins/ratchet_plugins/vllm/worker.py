@@ -1,18 +1,18 @@
-"""Questions a server may ask the worker of a running engine, because only the worker knows the answer.
+"""What a server may ask the worker of a running engine: what only the worker knows, and to fold an adapter.
 
-Loaded with vLLM's `worker_extension_cls`; it must not change how the worker behaves.
+Loaded with vLLM's `worker_extension_cls`; until it is asked to fold, it must not change how the worker behaves.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["WORKER_EXTENSION", "WorkerProbe"]
+from ratchet_plugins.vllm.folding.worker import FoldingWorker
 
-WORKER_EXTENSION = "ratchet_plugins.vllm.worker.WorkerProbe"
+__all__ = ["WorkerExtension"]
 
 
-class WorkerProbe:
+class WorkerExtension(FoldingWorker):
     """Mixed into vLLM's worker; called with `collective_rpc(name)`."""
 
     model_runner: Any

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ratchet_plugins.vllm.folding import protocol as folding
+from ratchet_plugins.vllm.folding.errors import FoldUnsupported
 from ratchet_server.engine.errors import (
     AdapterLoadFailed,
     EngineError,
@@ -50,7 +52,7 @@ class Core:
                 kernel may turn this off: with the stock one, base requests can be answered by an adapter.
 
         Raises:
-            EngineStartFailed: vLLM did not come up, or runs the stock LoRA kernel.
+            EngineStartFailed: vLLM did not come up, runs the stock LoRA kernel, or is to fold and cannot.
         """
         # The core dies with the thread that started it, so that thread has to live as long as the core.
         starter = ThreadPoolExecutor(1, thread_name_prefix="ratchet-engine-core")
@@ -68,12 +70,14 @@ class Core:
         from vllm.platforms import current_platform
 
         core = cls(made.pop(), starter, cpu=bool(current_platform.is_cpu()))
-        if verify and core._cpu:
-            try:
+        try:
+            if verify and core._cpu:
                 await core._check_kernel()
-            except BaseException:
-                await core.stop()
-                raise
+            if settings.fold:
+                await core._check_folding()
+        except BaseException:
+            await core.stop()
+            raise
         return core
 
     @property
@@ -86,6 +90,11 @@ class Core:
         """Process ids of the core."""
         manager = self._llm.engine_core.resources.engine_manager if not self._stopped else None
         return [process.pid for process in manager.processes] if manager is not None else []
+
+    @property
+    def exact(self) -> bool:
+        """Whether it computes in float32, where equal arithmetic in another order gives equal texts."""
+        return str(self._llm.model_config.dtype) == "torch.float32"
 
     @property
     def tokenizer(self) -> Any:
@@ -146,9 +155,9 @@ class Core:
         """Ids of the adapters the core holds."""
         return set(await self._call("list_loras"))
 
-    async def ask(self, probe: str) -> list[Any]:
-        """Call a method of `ratchet_plugins.vllm.worker.WorkerProbe` on each worker."""
-        return list(await self._call("collective_rpc", probe))
+    async def ask(self, name: str, *arguments: Any) -> list[Any]:
+        """Call a method of `ratchet_plugins.vllm.worker.WorkerExtension` on each worker."""
+        return list(await self._call("collective_rpc", name, None, arguments))
 
     async def stream(
         self,
@@ -217,6 +226,14 @@ class Core:
                 "requests on CPU (vllm-project/vllm#48421). Install Ratchet in the same environment, so that vLLM "
                 "finds its entry point vllm.platform_plugins, and unset VLLM_PLUGINS and VLLM_TARGET_DEVICE"
             )
+
+    async def _check_folding(self) -> None:
+        if not self._cpu:
+            raise EngineStartFailed("adapters are folded on CPU only; set engine.fold to false on a GPU")
+        try:
+            await folding.self_test(self.ask)
+        except FoldUnsupported as error:
+            raise EngineStartFailed(f"{error.problem}; set engine.fold to false to serve adapters as LoRA") from error
 
 
 def _abandon(made: list[Any], starter: ThreadPoolExecutor) -> None:

@@ -9,6 +9,7 @@ __all__ = [
     "AdapterFingerprintMismatch",
     "AdapterHasNoEffect",
     "AdapterLoadFailed",
+    "AdapterNotFolded",
     "AdapterNotLoaded",
     "AdapterSlotsExhausted",
     "DeadlineExceeded",
@@ -111,6 +112,15 @@ class AdapterLoadFailed(EngineError):
         self.digest = digest
         self.problem = problem
         super().__init__(f"adapter {digest} could not be loaded: {problem}")
+
+
+class AdapterNotFolded(EngineError):
+    """An adapter could not be folded; it is served as a LoRA all the same."""
+
+    def __init__(self, digest: str, problem: str) -> None:
+        self.digest = digest
+        self.problem = problem
+        super().__init__(f"adapter {digest} is served as a LoRA, not folded: {problem}")
 
 
 class AdapterSlotsExhausted(EngineError):

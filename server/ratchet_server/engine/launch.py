@@ -61,7 +61,7 @@ def engine_arguments(settings: EngineSettings, *, cpu: bool) -> Any:
         "enable_lora": True,
         "max_loras": settings.max_loras,
         # One more than is ever loaded: vLLM then never evicts, so it never reads an adapter's folder again.
-        "max_cpu_loras": settings.max_loaded + 1,
+        "max_cpu_loras": settings.max_held + 1,
         "max_lora_rank": settings.max_lora_rank,
         "lora_target_modules": list(settings.lora_modules),
         "scheduling_policy": "priority",
@@ -72,7 +72,7 @@ def engine_arguments(settings: EngineSettings, *, cpu: bool) -> Any:
         "use_tqdm_on_load": False,
     }
     if cpu:
-        from ratchet_plugins.vllm.worker import WORKER_EXTENSION
+        from ratchet_plugins.vllm.platform import WORKER_EXTENSION
 
         arguments |= {
             "distributed_executor_backend": "uni",

@@ -16,7 +16,16 @@ from ratchet_adapters.registry.records import Proof
 from ratchet_server.engine.engine import BATCH, LogProb
 from ratchet_server.engine.errors import AdapterFingerprintMismatch, AdapterHasNoEffect
 
-__all__ = ["EFFECT_THRESHOLD", "FINGERPRINT_TOLERANCE", "NOISE_FLOOR", "PROMPTS", "Proof", "prove"]
+__all__ = [
+    "EFFECT_THRESHOLD",
+    "FINGERPRINT_TOLERANCE",
+    "FOLD_TOLERANCE",
+    "NOISE_FLOOR",
+    "PROMPTS",
+    "Proof",
+    "agree",
+    "prove",
+]
 
 NOISE_FLOOR = 0.2
 """How far one answer's score may move with the company it is computed in, nats.
@@ -31,6 +40,10 @@ EFFECT_THRESHOLD = 2 * NOISE_FLOOR
 
 FINGERPRINT_TOLERANCE = 4 * NOISE_FLOOR
 """Largest distance, per prompt, of two measurements of one adapter: it is between four scores."""
+
+FOLD_TOLERANCE = 0.05
+"""Largest distance, per prompt, of an adapter as a LoRA and folded, in float32: only the order of the sums differs. In
+bfloat16 the merged weights are rounded anew, and `FINGERPRINT_TOLERANCE` holds."""
 
 PROMPTS: tuple[tuple[str, str], ...] = (
     ("How do I bake bread at home?", "Start by mixing flour, water, salt and yeast, then let the dough rest."),
@@ -79,7 +92,7 @@ async def prove(engine: Scored, digest: str, expected: Sequence[float] | None = 
     if not math.isfinite(largest) or not all(map(math.isfinite, deltas)) or largest < EFFECT_THRESHOLD:
         raise AdapterHasNoEffect(digest, largest, EFFECT_THRESHOLD)
     if expected is not None:
-        _compare(digest, deltas, expected)
+        _compare(digest, deltas, expected, FINGERPRINT_TOLERANCE)
     return Proof(
         mean_delta=sum(map(abs, deltas)) / len(deltas),
         max_delta=largest,
@@ -89,9 +102,33 @@ async def prove(engine: Scored, digest: str, expected: Sequence[float] | None = 
     )
 
 
-def _compare(digest: str, deltas: Sequence[float], expected: Sequence[float]) -> None:
+async def agree(engine: Scored, digest: str, other: str, *, tolerance: float) -> float:
+    """Measure that two ways of serving one adapter score the proof prompts alike; the first is proven already.
+
+    Args:
+        engine: Where both are loaded.
+        digest: The adapter as it was proven.
+        other: The name of the other way.
+        tolerance: Largest distance per prompt, nats.
+
+    Returns:
+        The largest distance.
+
+    Raises:
+        AdapterFingerprintMismatch: They do not agree.
+        AdapterNotLoaded, EngineUnavailable.
+    """
+    here, there = [
+        [(await engine.score_answers([prompt], name, priority=BATCH))[0].log_prob for prompt in PROMPTS]
+        for name in (digest, other)
+    ]
+    _compare(digest, there, here, tolerance)
+    return max(abs(a - b) for a, b in zip(here, there, strict=True))
+
+
+def _compare(digest: str, deltas: Sequence[float], expected: Sequence[float], tolerance: float) -> None:
     distance = math.inf
     if len(expected) == len(deltas):
         distance = max(abs(now - then) for now, then in zip(deltas, expected, strict=True))
-    if not distance <= FINGERPRINT_TOLERANCE:
-        raise AdapterFingerprintMismatch(digest, distance, FINGERPRINT_TOLERANCE)
+    if not distance <= tolerance:
+        raise AdapterFingerprintMismatch(digest, distance, tolerance)

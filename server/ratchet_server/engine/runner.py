@@ -26,17 +26,21 @@ __all__ = ["RequestRunner"]
 class RequestRunner:
     """What is under way on one engine."""
 
-    def __init__(self, settings: EngineSettings, slots: AdapterSlots, core: Callable[[], Core]) -> None:
+    def __init__(
+        self, settings: EngineSettings, slots: AdapterSlots, core: Callable[[], Core], name: Callable[[str], str]
+    ) -> None:
         """Create a runner.
 
         Args:
             settings: Limits.
             slots: Admits requests on adapters.
             core: Gives the running core. Raises EngineUnavailable.
+            name: Under which name of the slots a request on a digest is admitted now.
         """
         self._settings = settings
         self._slots = slots
         self._core = core
+        self._name = name
         self._serving = 0
         self._scoring = 0
         self._budget = TokenBudget(lambda: settings.score_tokens_busy if self._serving else settings.score_tokens_idle)
@@ -142,7 +146,7 @@ class RequestRunner:
             yield None
             return
         async with _deadline(request):
-            lease = await self._slots.acquire(request.digest, request.priority)
+            lease = await self._slots.acquire(self._name(request.digest), request.priority)
         try:
             yield lease.digest, lease.adapter_id, lease.folder
         finally:

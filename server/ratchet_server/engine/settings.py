@@ -35,6 +35,8 @@ class EngineSettings:
         max_loaded: Most adapters loaded at a time, in flight or not.
         max_lora_rank: Largest rank of an adapter.
         lora_modules: Module suffixes adapters may touch; narrowing them saves the cost of the rest.
+        fold: CPU only: the champion may be folded into a second set of weights, so that it costs no more than the base
+            model; needs memory for that set.
         dtype: Of weights and activations; "auto" is the checkpoint's, but float32 on a processor that has no
             instructions for bfloat16.
         system_prompt: Put before chats that have none; None leaves it to the model's template.
@@ -57,6 +59,7 @@ class EngineSettings:
     max_loaded: int = 8
     max_lora_rank: int = 32
     lora_modules: tuple[str, ...] = _LINEARS
+    fold: bool = False
     dtype: str = "auto"
     system_prompt: str | None = None
     patience_seconds: float = 1.0
@@ -97,6 +100,11 @@ class EngineSettings:
             raise EngineSettingsInvalid("lora_modules", "must name at least one module")
         if self.patience_seconds < 0:
             raise EngineSettingsInvalid("patience_seconds", f"must not be negative, is {self.patience_seconds}")
+
+    @property
+    def max_held(self) -> int:
+        """Most adapters the core holds: a folded one is there twice, as itself and folded."""
+        return self.max_loaded + int(self.fold)
 
     @property
     def compute_threads(self) -> int:

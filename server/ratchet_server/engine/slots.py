@@ -117,6 +117,11 @@ class AdapterSlots:
         """Return the digests that can be asked for, in the order they were loaded."""
         return [digest for digest in self._adapters if self.holds(digest)]
 
+    def place(self, digest: str) -> tuple[int, Path]:
+        """Return the id under which the core holds an adapter, and its folder. Raises AdapterNotLoaded."""
+        adapter = self._usable(digest)
+        return adapter.adapter_id, adapter.folder
+
     @property
     def waiting(self) -> int:
         """Requests waiting for a slot."""

@@ -22,11 +22,8 @@ from ratchet_server.engine.engine import (
     Message,
     RestartReport,
 )
-from ratchet_server.engine.errors import (
-    EngineError,
-    EngineUnavailable,
-    RequestInvalid,
-)
+from ratchet_server.engine.errors import AdapterNotFolded, EngineError, EngineUnavailable, RequestInvalid
+from ratchet_server.engine.folding import Folding, FoldReport, is_folded
 from ratchet_server.engine.proof import Proof
 from ratchet_server.engine.rendering import Renderer
 from ratchet_server.engine.runner import RequestRunner
@@ -56,9 +53,10 @@ class VllmEngine:
         self._why_down = _NOT_STARTED
         self._renderer: Renderer | None = None
         self._slots = AdapterSlots(
-            self, max_in_flight=settings.max_loras, max_loaded=settings.max_loaded, patience=settings.patience_seconds
+            self, max_in_flight=settings.max_loras, max_loaded=settings.max_held, patience=settings.patience_seconds
         )
-        self._runner = RequestRunner(settings, self._slots, self._running)
+        self._folding = Folding(self._slots, self._running, self._prove_fold)
+        self._runner = RequestRunner(settings, self._slots, self._running, self._folding.name)
         self._proofs: dict[str, Proof] = {}
         self._lifecycle = asyncio.Lock()
 
@@ -183,6 +181,8 @@ class VllmEngine:
         Raises:
             AdapterNotLoaded: It is not loaded.
         """
+        if self._folding.digest == digest:
+            await self._folding.unfold()
         await self._slots.unload(digest)
         self._proofs.pop(digest, None)
 
@@ -197,13 +197,35 @@ class VllmEngine:
         self._proofs[digest] = expected if expected is not None else fresh
         return fresh
 
+    async def fold(self, digest: str) -> FoldReport:
+        """Merge a loaded adapter into weights of its own, so that it costs no more than the base model.
+
+        Requests go on all the while and later ones take the fold; the one folded before is a LoRA again.
+
+        Raises:
+            AdapterNotFolded: It cannot be, or folding is off; it is served as a LoRA.
+            AdapterNotLoaded, EngineUnavailable.
+        """
+        if not self.settings.fold:
+            raise AdapterNotFolded(digest, "engine.fold is off")
+        return await self._folding.fold(digest)
+
+    async def unfold(self) -> None:
+        """Serve what is folded as a LoRA again, at once for new requests; its memory is free on return."""
+        await self._folding.unfold()
+
+    @property
+    def folded(self) -> str:
+        """The digest whose new requests are served from a fold; "" for none."""
+        return self._folding.digest
+
     def holds(self, digest: str) -> bool:
         """Return whether an adapter can be asked for."""
         return self._slots.holds(digest)
 
     def loaded(self) -> list[str]:
         """Return the digests that can be asked for."""
-        return self._slots.loaded()
+        return [name for name in self._slots.loaded() if not is_folded(name)]
 
     async def check_health(self) -> None:
         """Return when the core is up.
@@ -228,7 +250,7 @@ class VllmEngine:
             running=self._runner.running,
             waiting=self._runner.waiting,
             ready=self._core is not None and self._core.alive,
-            loaded=tuple(self._slots.loaded()),
+            loaded=tuple(self.loaded()),
         )
 
     @property
@@ -260,10 +282,15 @@ class VllmEngine:
         core, self._core = self._core, None
         self._why_down = why
         self._proofs = {}
+        self._folding.lost()
         lost = self._slots.lose(EngineUnavailable(why))
         if core is not None:
             await core.stop()
-        return lost
+        return {name: folder for name, folder in lost.items() if not is_folded(name)}
+
+    async def _prove_fold(self, digest: str, key: str) -> None:
+        tolerance = proof.FOLD_TOLERANCE if self._running().exact else proof.FINGERPRINT_TOLERANCE
+        await proof.agree(self, digest, key, tolerance=tolerance)
 
     def _running(self) -> Core:
         if self._core is None:

@@ -39,6 +39,7 @@ STATUS: dict[str, grpc.StatusCode] = {
     "AdapterAmbiguous": _INVALID,
     "AdapterFileError": _INVALID,
     "AdapterLoadFailed": _REFUSED,
+    "AdapterNotFolded": _REFUSED,
     "AdapterHasNoEffect": _REFUSED,
     "AdapterFingerprintMismatch": _REFUSED,
     "AdapterInUse": _REFUSED,

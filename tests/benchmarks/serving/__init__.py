@@ -1,1 +1,1 @@
-"""What serving costs beside the engine: flags per second, registry look-ups."""
+"""What serving costs: front ends side by side on one engine, flags per second, registry look-ups."""
