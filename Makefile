@@ -33,9 +33,10 @@ bench-learning: setup ## every training method against its yardstick, and beside
 	@$(BIN)/python -m tests.benchmarks.learning
 	@$(BIN)/python -m tests.benchmarks.learning.beside_trl
 
-bench-gate: setup ## size and power of the gate's tests, detection delay of rollouts, simulated
+bench-gate: setup ## size and power of the gate, detection delay of rollouts, simulated; then six adapters before the real gate
 	@$(BIN)/python tests/benchmarks/gate.py
 	@$(BIN)/python tests/benchmarks/rollout.py
+	@$(BIN)/python -m tests.benchmarks.six
 
 protos: setup ## regenerate the stubs from proto/
 	@scripts/protos
