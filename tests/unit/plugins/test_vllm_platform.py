@@ -43,11 +43,17 @@ def test_the_reason_for_our_worker_still_stands():
         torch.Generator("cpu").get_offset()
 
 
-@pytest.mark.parametrize("group", ["vllm.platform_plugins", "vllm.general_plugins"])
-def test_installed_package_offers_its_plugins_to_vllm(group):
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        ("vllm.platform_plugins", {"ratchet_cpu"}),
+        ("vllm.general_plugins", {"ratchet_die_with_parent", "ratchet_resolver"}),
+    ],
+)
+def test_installed_package_offers_its_plugins_to_vllm(group, names):
     ours = [point for point in entry_points(group=group) if point.value.startswith("ratchet_plugins.vllm.")]
-    assert len(ours) == 1
-    assert callable(ours[0].load())
+    assert {point.name for point in ours} == names
+    assert all(callable(point.load()) for point in ours)
 
 
 def test_the_parent_process_itself_is_not_bound_to_anything():
