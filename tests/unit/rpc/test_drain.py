@@ -38,7 +38,7 @@ class Slow(inference_pb2_grpc.InferenceServiceServicer):
                 yield inference_pb2.GenerateStreamResponse(text=str(number))
                 self.begun.set()
                 await asyncio.sleep(0.02)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             self.cancelled += 1
             raise
 
